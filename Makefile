@@ -1,0 +1,78 @@
+# nbpeft: what a newcomer and CI type. Every target does its own set-up; `make` alone lists them.
+PYTHON ?= python3
+
+# One environment for everything but the two suites that test another: Colab's packages, and Binder's steps.
+VENV  := .venv
+COLAB := .venv-colab
+PY    := $(VENV)/bin/python
+READY := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt tools/*.sh | cksum | cut -d' ' -f1)
+COLAB_READY := $(COLAB)/.ready-$(shell cat pyproject.toml constraints-colab.txt tools/*.sh | cksum | cut -d' ' -f1)
+
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+SUITES    := unit train notebooks browser colab binder
+
+# Small matrices: two threads at most, and none of them spinning while it waits.
+export OMP_NUM_THREADS ?= 2
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help venv demo lab test $(SUITES:%=test-%) check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(READY) ## set up .venv (the other targets do it by themselves)
+
+$(READY): export PYTHON := $(PYTHON)
+$(READY):
+	@sh tools/venv.sh $(VENV) constraints.txt '[test,lab]'
+	@rm -f $(VENV)/.ready-*; touch $@
+
+$(COLAB_READY): export PYTHON := $(PYTHON)
+$(COLAB_READY):
+	@sh tools/venv.sh $(COLAB) constraints-colab.txt '' pytest pytest-timeout jupyter_client
+	@rm -f $(COLAB)/.ready-*; touch $@
+
+demo: venv ## run the quickstart notebook headless and print what it compared
+	@$(PY) notebooks/run.py
+
+lab: venv ## open JupyterLab on notebooks/
+	@$(PY) -m jupyterlab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+
+test: ## run every suite below; fails at the end if any failed
+	@failed=; for suite in $(SUITES); do \
+	  echo "== $$suite"; $(MAKE) --no-print-directory test-$$suite || failed="$$failed $$suite"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+test-unit: venv ## everything that needs no training
+	@$(PY) -m pytest -q tests/unit
+
+test-train: venv ## the tiny model, every legal method and objective, two steps each
+	@$(PY) -m pytest -q tests/train
+
+test-notebooks: venv ## every notebook run again, its outputs compared (nbval), and the demo
+	@rm -rf build/notebooks
+	@for notebook in $(NOTEBOOKS:notebooks/%.ipynb=%); do \
+	  mkdir -p build/notebooks/$$notebook && cp notebooks/$$notebook.ipynb build/notebooks/$$notebook/; \
+	done
+	@$(PY) -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg \
+	  tests/notebooks $(if $(NOTEBOOKS),build/notebooks)
+
+test-browser: venv ## the quickstart in a real JupyterLab in Chromium; screenshots in build/screenshots
+	@$(PY) -m pytest -q tests/browser
+
+test-colab: $(COLAB_READY) ## the magics in a kernel with Colab's versions
+	@$(COLAB)/bin/python -m pytest -q tests/colab
+
+test-binder: venv ## Binder's steps in a clean environment
+	@$(PY) -m pytest -q tests/binder
+
+check: venv ## ruff, mypy, the README's generated tables and the import direction
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) tools/readme.py --check
+	@$(PY) -m pytest -q tests/unit/test_house_imports.py
+
+clean: ## remove environments and everything built
+	rm -rf $(VENV) $(COLAB) build dist .mypy_cache .ruff_cache
