@@ -1,0 +1,71 @@
+"""nbpeft: fine-tune the model that is already loaded in your Jupyter kernel.
+
+    %load_ext nbpeft
+    %%finetune NAME --data X
+
+Everything public stands in `__all__`. Importing it is light: torch and the libraries around it are
+imported by the first call that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Comparison": "nbpeft.comparison",
+    "NbPeft": "nbpeft.config",
+    "NbPeftError": "nbpeft.errors",
+    "Record": "nbpeft.session.record",
+    "Run": "nbpeft.run",
+    "Session": "nbpeft.session.session",
+    "Stopped": "nbpeft.errors",
+    "adapters": "nbpeft.api",
+    "attach": "nbpeft.api",
+    "compare": "nbpeft.api",
+    "finetune": "nbpeft.api",
+    "load_data": "nbpeft.tiny",
+    "load_tiny": "nbpeft.tiny",
+    "save": "nbpeft.api",
+}
+
+__all__ = sorted([*_HOMES, "load_ipython_extension", "unload_ipython_extension"])  # noqa: PLE0605
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from nbpeft.api import adapters as adapters
+    from nbpeft.api import attach as attach
+    from nbpeft.api import compare as compare
+    from nbpeft.api import finetune as finetune
+    from nbpeft.api import save as save
+    from nbpeft.tiny import load_data as load_data
+    from nbpeft.tiny import load_tiny as load_tiny
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nbpeft' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """`%load_ext nbpeft`: register the magics and the settings."""
+    from nbpeft.magics import register
+
+    register(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """`%unload_ext nbpeft`: take them out again."""
+    from nbpeft.magics import unregister
+
+    unregister(shell)

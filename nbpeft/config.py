@@ -1,0 +1,26 @@
+"""The settings that `%config NbPeft` shows and sets."""
+
+from __future__ import annotations
+
+from traitlets import Dict, Int, Unicode
+from traitlets.config import SingletonConfigurable
+
+
+class NbPeft(SingletonConfigurable):
+    """nbpeft's settings: `%config NbPeft.keep_versions = 5`."""
+
+    adapters_dir = Unicode(
+        "adapters", help="The shelf: where adapters are kept, relative to the working folder."
+    ).tag(config=True)
+    keep_versions = Int(
+        3, min=0, help="How many earlier versions of a name stay on the shelf (NAME@1, …)."
+    ).tag(config=True)
+    defaults = Dict(
+        help="Settings for every run that neither the line nor the body gives, by the same words: "
+        "%config NbPeft.defaults = {'rank': 8}"
+    ).tag(config=True)
+
+
+def settings() -> NbPeft:
+    """The one set of settings in this kernel."""
+    return NbPeft.instance()

@@ -1,0 +1,88 @@
+"""What a run tells those who look on. A run emits; views listen; neither knows the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nbpeft.plan import Plan
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The plan stands; nothing has been changed yet."""
+
+    plan: Plan
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Noted:
+    """One plain line that the user should read."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """Training begins: `steps` optimizer steps in all, `done` of them in an earlier part."""
+
+    name: str
+    steps: int
+    done: int = 0
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """One optimizer step is done. `loss` is the mean over the trained tokens since the last one."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    """Since training began."""
+    tokens: int
+    """Tokens seen since training began, padding not counted."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The held-out rows were read through: mean loss a trained token, nats."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over and the adapter is kept."""
+
+    label: str
+    """NAME@VERSION."""
+    stopped: bool
+    summary: tuple[tuple[str, str], ...]
+    """Rows of the closing table: what, value."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The run ended in an error; the model is as it was."""
+
+    message: str
+
+
+Event = Planned | Noted | Started | Progressed | Evaluated | Finished | Failed
+Listener = Callable[[Event], None]
+
+
+@dataclass
+class Events:
+    """The listeners of one run, told in the order of their coming."""
+
+    listeners: list[Listener] = field(default_factory=list)
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener."""
+        for listener in self.listeners:
+            listener(event)

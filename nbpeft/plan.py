@@ -1,0 +1,48 @@
+"""What a run is going to do, said before anything is changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting that isn't the library's default."""
+
+    name: str
+    value: Any
+    origin: str
+    """Where it came from: 'line', 'body', 'call', '%config', 'method lora', 'objective sft', …"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts: settings with their origin, and the figures that they lead to."""
+
+    name: str
+    version: int
+    method: str
+    objective: str
+    model: str
+    settings: tuple[Setting, ...]
+    train_rows: int
+    held_out_rows: int
+    tokens: int
+    """Of one epoch, padding not counted."""
+    trained_tokens: int
+    """Of one epoch: those with a label."""
+    steps: int
+    """Optimizer steps in all."""
+    trainable_parameters: int
+    total_parameters: int
+    """Of the base."""
+    extra_bytes: int
+    """What the adapter and the copies of base weights that it needs take in memory."""
+    notes: tuple[str, ...] = ()
+    """Plain lines: how the data was read, which template, what was dropped or cut."""
+
+    @property
+    def trainable_percent(self) -> float:
+        """Trainable parameters in per cent of the base's."""
+        return 100 * self.trainable_parameters / max(1, self.total_parameters)

@@ -1,0 +1,107 @@
+"""A request: everything that one run was asked to do, as names and values.
+
+The one place where options are declared. Flags, body keys and Python keywords are the same words;
+the parser, the help and the table in the README are made from the fields below. A request holds no
+live objects, so it can be saved beside the adapter and read back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def option(help: str, default: Any = None, *, shown: str = "", setting: bool = False) -> Any:
+    """Declare an option: its help, its default, how its value is shown in the help.
+
+    `setting` marks an alias of a field of the method's or the trainer's own config.
+    """
+    return field(default=default, metadata={"help": help, "shown": shown, "setting": setting})
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run, before it begins. The fields are the words that users type."""
+
+    name: str = field(
+        metadata={"help": "what the adapter is called", "shown": "NAME", "setting": False}
+    )
+    data: str | None = option(
+        "the rows: a variable, a path (.jsonl .json .csv .tsv .parquet .txt), tiny:NAME or "
+        "hub:owner/name",
+        shown="X",
+    )
+    model: str | None = option(
+        "the model's variable; needed only when there are several", shown="X"
+    )
+    tokenizer: str | None = option("the tokenizer's variable; likewise", shown="X")
+    method: str = option("what is trained", "lora", shown="METHOD")
+    objective: str = option("from what signal", "sft", shown="OBJECTIVE")
+    place: str = option("where", "kernel", shown="PLACE")
+    columns: dict[str, str] | None = option(
+        "which column is which: prompt=question,completion=answer", shown="A=B,…"
+    )
+    eval: float | int | str | None = option(
+        "held-out rows: a share (0.1), a count (200), data of their own, or 0 for none; "
+        "by default 10%, at most 200",
+        shown="N",
+    )
+    epochs: float | None = option("how often the rows are gone through", shown="N", setting=True)
+    max_steps: int | None = option("stop after so many steps", shown="N", setting=True)
+    batch_size: int | None = option("rows a step and device", shown="N", setting=True)
+    learning_rate: float | None = option("peak learning rate", shown="X", setting=True)
+    max_length: int | None = option("tokens a row, the rest is cut", shown="N", setting=True)
+    rank: int | None = option("rank of the adapter's matrices", shown="N", setting=True)
+    alpha: float | None = option("scaling numerator", shown="X", setting=True)
+    dropout: float | None = option("dropout on the adapter's input", shown="X", setting=True)
+    target_modules: list[str] | str | None = option(
+        "modules that get an adapter: all-linear, or names", shown="NAMES", setting=True
+    )
+    seed: int | None = option(
+        "seed of initialisation and of the rows' order", shown="N", setting=True
+    )
+    from_: str | None = option("go on from an adapter: NAME or NAME@VERSION", shown="NAME")
+    attach: bool = option("attach the new adapter when the run is done", False)
+    resume: bool = option("go on with the run of this name that was stopped", False)
+    dry_run: bool = option("show the plan and train nothing", False)
+    fields: Mapping[str, Any] = field(default_factory=dict, metadata={"help": ""})
+    """Any other field of the method's or the trainer's config, by its own name."""
+    origins: Mapping[str, str] = field(default_factory=dict, metadata={"help": ""}, compare=False)
+    """Where each given word came from: 'line', 'body' or 'call'."""
+
+    def given(self) -> dict[str, Any]:
+        """The settings that were given: word -> value, aliases and own names together."""
+        words = {o.name: getattr(self, o.name) for o in options() if o.metadata["setting"]}
+        return {k: v for k, v in words.items() if v is not None} | dict(self.fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was asked, ready for JSON; words that stand at their default are left out."""
+        asked = {
+            typed(o.name): getattr(self, o.name)
+            for o in options()
+            if o.name == "name" or getattr(self, o.name) != o.default
+        }
+        return asked | ({"fields": dict(self.fields)} if self.fields else {})
+
+    @classmethod
+    def from_dict(cls, asked: Mapping[str, Any]) -> Request:
+        """A request from what `to_dict` gave."""
+        return cls(**{field_name(word): value for word, value in asked.items()})
+
+
+def options() -> tuple[dataclasses.Field[Any], ...]:
+    """The declared options, in the order of the help; `fields` and `origins` are no options."""
+    return tuple(f for f in dataclasses.fields(Request) if f.name not in ("fields", "origins"))
+
+
+def typed(name: str) -> str:
+    """A field's name as users type it: `from_` is `from` (a Python keyword)."""
+    return name.rstrip("_")
+
+
+def field_name(word: str) -> str:
+    """The field behind a typed word, dashes or underscores alike."""
+    word = word.replace("-", "_")
+    return "from_" if word == "from" else word

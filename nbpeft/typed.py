@@ -1,0 +1,203 @@
+"""What users type -> a Request: a magic's line, its YAML body, or Python keywords."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nbpeft.coerce import coerce
+from nbpeft.errors import RequestError, did_you_mean, listed, quoted
+from nbpeft.request import Request, field_name, options, typed
+
+
+def from_cell(line: str, body: str) -> tuple[Request, list[Any] | None]:
+    """A `%%finetune` cell as (request, inline rows or None)."""
+    words, names = split_line(line, flags=_of_kind(bool), texts=_of_kind(str, str | None))
+    on_body = read_yaml(body)
+    rows = None
+    if isinstance(on_body.get("data"), list):
+        if "data" in words:
+            raise RequestError(_twice("data", words["data"], "inline rows"))
+        rows = on_body.pop("data")
+    if len(names) > 1:
+        raise RequestError(
+            f"One NAME is wanted, {len(names)} were given: {listed(map(quoted, names), limit=4)}."
+        )
+    if names and "name" in words:
+        raise RequestError(_twice("name", names[0], words["name"]))
+    if names:
+        words["name"] = names[0]
+    return _request({"line": words, "body": on_body}), rows
+
+
+def from_call(name: str, words: Mapping[str, Any]) -> Request:
+    """A Python call as a request; keywords that are None count as not given."""
+    given = {key: value for key, value in words.items() if value is not None}
+    return _request({"call": {"name": name, **given}})
+
+
+def split_line(
+    line: str, flags: frozenset[str] = frozenset(), texts: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], list[str]]:
+    """A magic's line as ({word: value}, [names]).
+
+    `flags` are the words that take no value, `texts` those whose value is taken as it stands (a
+    path may hold what YAML reads otherwise: '1.10', 'a #b'). `--word value` and `--word=value` are
+    the same; other values are YAML scalars.
+    """
+    try:
+        parts = shlex.split(line)
+    except ValueError as error:
+        raise RequestError(f"The line can't be read ({error}): {quoted(line)}.") from None
+    words: dict[str, Any] = {}
+    names: list[str] = []
+    while parts:
+        part = parts.pop(0)
+        if not part.startswith("--"):
+            names.append(part)
+            continue
+        word, equals, value = part[2:].partition("=")
+        word = field_name(word)
+        if word in words:
+            raise RequestError(f"{_flag(word)} is given twice; keep one.")
+        if word in flags and not equals:
+            words[word] = True
+        elif equals or parts:
+            text = value if equals else parts.pop(0)
+            words[word] = text if word in texts else _scalar(text)
+        else:
+            raise RequestError(f"{_flag(word)} wants a value after it.")
+    return words, names
+
+
+def read_yaml(body: str) -> dict[str, Any]:
+    """A cell's body as a mapping; YAML 1.2 core, no tags, no anchors.
+
+    Anchors are refused because a few nested ones grow without bound ("billion laughs").
+    """
+    if not body.strip():
+        return {}
+    value = _yaml(body, "The body")
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise RequestError(
+            f"The body must be lines of 'key: value' (YAML); it is {quoted(body.strip())}."
+        )
+    return dict(value)
+
+
+def _yaml(text: str, what: str) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.events import AliasEvent
+
+    try:
+        if any(isinstance(event, AliasEvent) for event in YAML(typ="safe", pure=True).parse(text)):
+            raise RequestError(f"{what} uses a YAML alias (*name); write the value out instead.")
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = _core()
+        return yaml.load(text)
+    except RecursionError:
+        raise RequestError(f"{what} is nested too deeply; write it flatter.") from None
+    except (YAMLError, ValueError) as error:  # a ValueError: a number of 5000 digits, say
+        problem = quoted(" ".join(str(getattr(error, "problem", None) or error).split()), 200)
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise RequestError(
+            f"{what} is no valid YAML{where}: {problem[1:-1]}. Write lines of 'key: value'."
+        ) from None
+
+
+@functools.cache
+def _core() -> Any:
+    """YAML 1.2 core has no dates and no `=`: both are texts."""
+    from ruamel.yaml.constructor import SafeConstructor
+
+    core: Any = type("Core", (SafeConstructor,), {})
+    for tag in ("timestamp", "value"):
+        core.add_constructor(f"tag:yaml.org,2002:{tag}", SafeConstructor.construct_yaml_str)
+    return core
+
+
+def _scalar(text: str) -> Any:
+    """A flag's value: a YAML scalar or flow list; text that isn't YAML stays text."""
+    try:
+        return _yaml(text, "The value")
+    except RequestError:
+        return text
+
+
+def _request(sources: Mapping[str, Mapping[str, Any]]) -> Request:
+    """The words of several sources as one request; a word that two of them give is refused."""
+    hints = typing.get_type_hints(Request)
+    declared = {o.name for o in options()}
+    known: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, words in sources.items():
+        for typed_word, value in words.items():
+            word = field_name(typed_word)
+            if word in origins:
+                raise RequestError(_twice(word, (known | fields)[word], value))
+            origins[word] = origin
+            if word in declared:
+                known[word] = coerce(typed_word, value, hints[word])
+            else:
+                fields[word] = value
+    if "name" not in known:
+        raise RequestError(
+            "The adapter needs a name: %%finetune NAME --data X." + _lone_hint(fields)
+        )
+    return Request(**known, fields=fields, origins=origins)
+
+
+def _lone_hint(fields: Mapping[str, Any]) -> str:
+    return "".join(did_you_mean(word, (o.name for o in options())) for word in list(fields)[:1])
+
+
+def _twice(word: str, first: Any, second: Any) -> str:
+    return (
+        f"{quoted(typed(word))} is given twice, as {quoted(first)} and as {quoted(second)}; "
+        "keep one."
+    )
+
+
+def _flag(word: str) -> str:
+    return quoted(f"--{typed(word).replace('_', '-')}")
+
+
+def _of_kind(*kinds: Any) -> frozenset[str]:
+    hints = typing.get_type_hints(Request)
+    return frozenset(o.name for o in options() if hints[o.name] in kinds)
+
+
+def known_words(words: Mapping[str, Any], known: Iterable[str], magic: str) -> None:
+    """Refuse a flag that a magic doesn't have."""
+    known = sorted(known)
+    for word in words:
+        if word not in known:
+            flags = [f"--{name.replace('_', '-')}" for name in known]
+            near = did_you_mean(f"--{word.replace('_', '-')}", flags)
+            raise RequestError(f"{magic} has no {_flag(word)}.{near} It has: {', '.join(flags)}.")
+
+
+def read_prompts(body: str) -> list[Any]:
+    """The prompts in a cell: a YAML list (texts or chats), else a prompt a line."""
+    if body.lstrip().startswith("- "):
+        prompts = _yaml(body, "The list of prompts")
+        if all(isinstance(p, str) or _is_chat(p) for p in prompts):
+            return list(prompts)
+        raise RequestError(
+            "Each item of the list must be a text, or a chat: a list of {role, content}."
+        )
+    return [line.strip() for line in body.splitlines() if line.strip()]
+
+
+def _is_chat(prompt: Any) -> bool:
+    return isinstance(prompt, list) and all(
+        isinstance(message, dict) and {"role", "content"} <= set(message) for message in prompt
+    )
