@@ -1,0 +1,26 @@
+"""How things look: texts made safe, numbers, tables and curves, shared by views and results.
+
+The lowest layer above the plan and the events. Nothing here knows of models or kernels, nothing
+imports torch, and matplotlib is imported only while a curve is drawn.
+"""
+
+from nbpeft.rendering.curve import curve_png, thin
+from nbpeft.rendering.escaping import escape, plain
+from nbpeft.rendering.numbers import bytes_size, count, duration, nats, percent
+from nbpeft.rendering.plans import plan_table, setting_text
+from nbpeft.rendering.table import Table
+
+__all__ = [
+    "Table",
+    "bytes_size",
+    "count",
+    "curve_png",
+    "duration",
+    "escape",
+    "nats",
+    "percent",
+    "plain",
+    "plan_table",
+    "setting_text",
+    "thin",
+]

@@ -1,0 +1,46 @@
+"""The plan of a run as a table that a tired data scientist reads at a glance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbpeft.plan import Plan
+from nbpeft.rendering.numbers import bytes_size, count, percent
+from nbpeft.rendering.table import Table
+
+
+def plan_table(plan: Plan) -> Table:
+    """What will happen, then every setting that isn't a library default and where it came from."""
+    settings = tuple((s.name, setting_text(s.value), s.origin) for s in plan.settings)
+    heading = (("settings that are not a library's default",),) if settings else ()
+    return Table(
+        title=f"plan for {plan.name}@{plan.version}: {plan.method}, {plan.objective}, {plan.model}",
+        header=("", "value", "from"),
+        rows=(*_figures(plan), *heading, *settings),
+        notes=plan.notes,
+    )
+
+
+def setting_text(value: Any) -> str:
+    """A setting's value as text: strings bare, lists of them with commas, the rest as Python's."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
+        return ", ".join(setting_text(item) for item in items) or "none"
+    return repr(value)
+
+
+def _figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
+    trained = percent(100 * plan.trained_tokens / max(1, plan.tokens))
+    held_out = f"{count(plan.held_out_rows)} held out" if plan.held_out_rows else "none held out"
+    parameters = f"{count(plan.trainable_parameters)} of {count(plan.total_parameters)}"
+    figures = {
+        "rows": f"{count(plan.train_rows)} to train on, {held_out}",
+        "tokens in an epoch": f"{count(plan.tokens)}",
+        "trained tokens in an epoch": f"{count(plan.trained_tokens)} ({trained})",
+        "optimizer steps": count(plan.steps),
+        "trainable parameters": f"{parameters} ({percent(plan.trainable_percent)})",
+        "extra memory": bytes_size(plan.extra_bytes),
+    }
+    return tuple((what, value, "") for what, value in figures.items())

@@ -1,0 +1,22 @@
+"""Who looks on: listeners of a run's events, one for each kind of frontend.
+
+A view is a `Listener`: it is called with every event, in the thread that trains, and shows what it
+likes. It never slows the run: between two updates an optimizer step costs it microseconds.
+"""
+
+from IPython.core.getipython import get_ipython
+
+from nbpeft.events import Listener
+from nbpeft.views.notebook import NotebookView
+from nbpeft.views.terminal import TerminalView
+
+__all__ = ["NotebookView", "TerminalView", "choose"]
+
+
+def choose() -> Listener:
+    """A fresh view for where this code runs: a Jupyter kernel's frontend, or a terminal."""
+    shell = get_ipython()
+    # Only a kernel's shell has this trait; its frontends know displays that update.
+    if shell is not None and shell.has_trait("kernel"):
+        return NotebookView()
+    return TerminalView()

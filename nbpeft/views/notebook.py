@@ -1,0 +1,125 @@
+"""One line that updates while the cell runs, and a picture and a table that stay.
+
+The line is a display of its own. At the end it turns into the loss curve, a PNG, and the closing
+table comes below it: two displays, as a frontend shows one MIME type of each (an `<img>` with the
+PNG inside the table's HTML would need every sanitizer's leave, GitHub's too; image/png needs none).
+Raw bundles of MIME types only, no widgets: that is what reopens, exports, and works on Colab.
+
+nbval compares a display as it first was with what the notebook holds in the end. So the line's
+display has the same text/plain at its beginning and at its end, and only image/png (which nbval
+leaves out) is added.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from nbpeft.events import Evaluated, Event, Failed, Finished, Noted, Planned, Progressed, Started
+from nbpeft.rendering import Table, curve_png, plain, plan_table
+from nbpeft.rendering.curve import WIDTH
+from nbpeft.views.progress import Progress, closing_table, failure_table
+
+Bundle = dict[str, Any]
+
+_SECONDS_APART = 0.15
+"""Seven updates in any second, which leaves room for the last step's, the curve and the table."""
+
+
+class Publish(Protocol):
+    """Sends a bundle of MIME types to the frontend, as new or in place of an earlier one."""
+
+    def __call__(
+        self, bundle: Bundle, *, display_id: str | None = None, update: bool = False
+    ) -> None: ...
+
+
+def publish(bundle: Bundle, *, display_id: str | None = None, update: bool = False) -> None:
+    """`Publish` through IPython (7.34 and newer), into the output of the cell that runs."""
+    from IPython.display import display, update_display
+
+    metadata = {"image/png": {"width": WIDTH}} if "image/png" in bundle else {}
+    if update:
+        update_display(bundle, display_id=display_id, raw=True, metadata=metadata)
+    else:
+        display(bundle, display_id=display_id, raw=True, metadata=metadata)
+
+
+class NotebookView:
+    """A listener for a Jupyter frontend: at most ten updates a second, the last always sent."""
+
+    def __init__(
+        self, publish: Publish = publish, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._publish = publish
+        self._clock = clock
+        self._reset()
+
+    def __call__(self, event: Event) -> None:
+        """Show what the event says, or keep it for the next update (see `Events`)."""
+        match event:
+            case Progressed():
+                self._progress.step(event)
+                self._update(at_once=event.step >= event.steps)
+            case Evaluated():
+                self._progress.evaluate(event)
+                self._update()
+            case Noted():
+                self._publish(_text(f"[nbpeft] {plain(event.text, one_line=True)}"))
+            case Planned():
+                self._publish(_bundle(plan_table(event.plan)))
+            case Started():
+                self._start(event)
+            case Finished():
+                self._end(closing_table(event))
+            case Failed():
+                # A run that never began leaves nothing to close: the error says it all.
+                if self._progress.started is not None:
+                    self._end(failure_table(event, self._progress))
+
+    def _reset(self) -> None:
+        self._progress = Progress()
+        self._display_id: str | None = None
+        self._next_time = -math.inf
+
+    def _start(self, event: Started) -> None:
+        self._progress.start(event)
+        self._display_id = f"nbpeft-{uuid.uuid4().hex}"
+        self._publish(_text(self._progress.opening_line), display_id=self._display_id)
+
+    def _update(self, at_once: bool = False) -> None:
+        # Before the start there is no line; its evaluations show with the first step.
+        if self._display_id is None:
+            return
+        now = self._clock()
+        if now >= self._next_time or at_once:
+            self._next_time = now + _SECONDS_APART
+            line = _text(self._progress.step_line)
+            self._publish(line, display_id=self._display_id, update=True)
+
+    def _end(self, table: Table) -> None:
+        if self._display_id is not None:
+            self._publish(self._curve(), display_id=self._display_id, update=True)
+        self._publish(_bundle(table))
+        self._reset()
+
+    def _curve(self) -> Bundle:
+        """What the line turns into: the curve, or its first text where there is nothing to draw."""
+        progress = self._progress
+        bundle = _text(progress.opening_line)
+        if len(progress.train_losses) + len(progress.held_out_losses):
+            name = progress.started.name if progress.started else ""
+            train, held_out = list(progress.train_losses), list(progress.held_out_losses)
+            bundle["image/png"] = curve_png(train, held_out, title=name)
+        return bundle
+
+
+def _text(line: str) -> Bundle:
+    return {"text/plain": line}
+
+
+def _bundle(table: Table) -> Bundle:
+    return {"text/plain": table.text(), "text/html": table.html()}

@@ -1,0 +1,128 @@
+"""How far a run is: what every view keeps of its events, and the plain lines made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nbpeft.events import Evaluated, Failed, Finished, Progressed, Started
+from nbpeft.rendering import Table, duration, nats, plain, thin
+
+_KEPT = 1_000
+
+
+class Losses:
+    """(step, loss) points of a run of any length in bounded memory: at most 1,000 are kept.
+
+    When they are full, neighbours are joined to their means (`thin`), so a million steps still
+    span the whole curve.
+    """
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, float]] = []
+
+    def add(self, step: int, loss: float) -> None:
+        """One point more, at a later step than those before."""
+        self._points.append((step, loss))
+        if len(self._points) >= _KEPT:
+            self._points = thin(self._points, _KEPT // 2)
+
+    def __iter__(self) -> Iterator[tuple[float, float]]:
+        return iter(self._points)
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+
+class Progress:
+    """What the events said so far, and the lines that say it to a person."""
+
+    def __init__(self) -> None:
+        self.started: Started | None = None
+        self.latest: Progressed | None = None
+        self.before: Evaluated | None = None
+        """The held-out loss before the first step of this part, where it was read."""
+        self.held_out: Evaluated | None = None
+        """The latest held-out loss."""
+        self.train_losses = Losses()
+        self.held_out_losses = Losses()
+
+    def start(self, event: Started) -> None:
+        """Training begins."""
+        self.started = event
+
+    def step(self, event: Progressed) -> None:
+        """One optimizer step is done: the hot path."""
+        self.latest = event
+        self.train_losses.add(event.step, event.loss)
+
+    def evaluate(self, event: Evaluated) -> None:
+        """The held-out rows were read; before any step was done, that is where the run starts."""
+        if self.latest is None:
+            self.before = event
+        self.held_out = event
+        self.held_out_losses.add(event.step, event.loss)
+
+    @property
+    def opening_line(self) -> str:
+        """The run's one line before its first step: the same each time the cell runs."""
+        if self.started is None:
+            return "[nbpeft]"
+        steps = f"{self.started.steps:,} steps"
+        done = f", {self.started.done:,} of them done" if self.started.done else ""
+        return self._line([steps + done])
+
+    @property
+    def step_line(self) -> str:
+        """The latest step: '[nbpeft] pirate · step 40/90 · loss 1.234 · … · 2.1 s left'."""
+        parts = []
+        if self.latest is not None:
+            parts = [f"step {self.latest.step}/{self.latest.steps}"]
+            parts += [f"loss {nats(self.latest.loss)}"]
+        parts += [self._held_out] if self.held_out is not None else []
+        if self.latest is not None:
+            parts += [duration(self.latest.seconds), *self._left(self.latest)]
+        return self._line(parts) if parts else self.opening_line
+
+    @property
+    def held_out_line(self) -> str:
+        """The latest held-out loss, and where it was read."""
+        at = f"at step {self.held_out.step}" if self.held_out and self.latest else ""
+        return self._line([f"{self._held_out} {at}".rstrip()])
+
+    def _line(self, parts: list[str]) -> str:
+        name = plain(self.started.name, 60, one_line=True) if self.started else "run"
+        return f"[nbpeft] {' · '.join([name, *parts])}"
+
+    @property
+    def _held_out(self) -> str:
+        if self.held_out is None:
+            return "held-out not read"
+        if self.held_out is self.before:
+            return f"held-out {nats(self.held_out.loss)} before"
+        since = f" ({nats(self.before.loss)} before)" if self.before else ""
+        return f"held-out {nats(self.held_out.loss)}{since}"
+
+    def _left(self, latest: Progressed) -> list[str]:
+        """The time that is left, at the mean pace of this part of the run."""
+        done = latest.step - (self.started.done if self.started else 0)
+        if done <= 0 or latest.step >= latest.steps:
+            return []
+        return [f"{duration(latest.seconds / done * (latest.steps - latest.step))} left"]
+
+
+def closing_table(event: Finished) -> Table:
+    """The run's own summary, under what became of it."""
+    end = "stopped; kept as far as it came" if event.stopped else "is trained and kept"
+    return Table(title=f"{event.label} {end}", header=("", ""), rows=event.summary)
+
+
+def failure_table(event: Failed, progress: Progress) -> Table:
+    """What failed, and how far the run had come."""
+    rows = [("error", event.message)]
+    if progress.latest is not None:
+        rows += [
+            ("last step", f"{progress.latest.step} of {progress.latest.steps}"),
+            ("loss there", nats(progress.latest.loss)),
+        ]
+    name = progress.started.name if progress.started else "the run"
+    return Table(title=f"{name} failed; the model is as it was", header=("", ""), rows=tuple(rows))
