@@ -1,0 +1,65 @@
+"""What is trained: one entry a method, found by its name.
+
+To add a method, write one file here that calls `methods.add(...)`; see CONTRIBUTING.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.mounts import Mount, Survey
+from nbpeft.registry import Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to choose what is trained. Subclasses build the mount; the hooks below do nothing."""
+
+    name: str
+    summary: str
+    paper: str
+    """Authors, year and arXiv number: where the defaults come from."""
+    learning_rate: float
+    """Peak learning rate for SFT; an objective scales it by a factor of its own."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """nbpeft's word -> the field of the method's config."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that differ from the library's defaults."""
+    reserved: frozenset[str] = frozenset()
+    """Fields of the config that nbpeft sets itself."""
+    needs: frozenset[str] = frozenset()
+    """Capability words that an objective must give."""
+
+    def config_class(self) -> type[Any]:
+        """The dataclass whose fields may be set from a body."""
+        raise NotImplementedError
+
+    def survey(self, root: nn.Module, settings: Mapping[str, Any]) -> Survey:
+        """Count what `mount` would make; errors in the settings are raised here, early."""
+        raise NotImplementedError
+
+    def mount(self, root: nn.Module, settings: Mapping[str, Any]) -> Mount:
+        """Build the adapter over the bare root, from the current random state."""
+        raise NotImplementedError
+
+    def load(self, root: nn.Module, folder: Path) -> Mount:
+        """Build the adapter over the bare root from what `Mount.save` wrote."""
+        raise NotImplementedError
+
+    def penalty(self, model: nn.Module) -> torch.Tensor | None:
+        """A term added to every objective's training loss (AdaLoRA, diff pruning)."""
+        return None
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Called when optimizer step `step` (from 1) is done, before gradients are cleared."""
+
+
+methods: Registry[Method] = Registry("method", "nbpeft.methods")

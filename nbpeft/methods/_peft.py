@@ -1,0 +1,133 @@
+"""The family of methods that PEFT builds as layers in place of base modules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.errors import RequestError, did_you_mean, listed, quoted
+from nbpeft.methods import Method
+from nbpeft.mounts import Survey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from peft import PeftConfig
+    from torch import nn
+
+    from nbpeft.mounts.modules import ModulesMount
+
+RESERVED = frozenset(
+    {
+        "peft_type",
+        "task_type",
+        "inference_mode",
+        "auto_mapping",
+        "peft_version",
+        "revision",
+        "base_model_name_or_path",
+        "layer_replication",
+    }
+)
+"""Set by nbpeft. layer_replication changes how many layers the model has, which no swap undoes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftMethod(Method):
+    """A method whose config is one of PEFT's."""
+
+    config: str
+    """The name of PEFT's config class."""
+    reserved: frozenset[str] = RESERVED
+    rewrites: Callable[[PeftConfig, Survey], Callable[[str, nn.Parameter], bool] | None] | None = (
+        None
+    )
+    """Which base parameters a config writes into; those get copies of their own."""
+
+    def config_class(self) -> type[Any]:
+        """PEFT's config class."""
+        import peft
+
+        kind: type[Any] = getattr(peft, self.config)
+        return kind
+
+    def survey(self, root: nn.Module, settings: Mapping[str, Any]) -> Survey:
+        """Inject on the meta device, count, and take it out again."""
+        from nbpeft.mounts import modules
+
+        config = self._config(settings)
+        try:
+            found = modules.survey(root, self._plain_init(config))
+        except (ValueError, TypeError) as error:
+            raise RequestError(_reason(error, config, root)) from error
+        rewritten = self.rewrites(config, found) if self.rewrites else None
+        if rewritten is None:
+            return found
+        copied = sum(
+            p.numel() * p.element_size() for n, p in root.named_parameters() if rewritten(n, p)
+        )
+        return Survey(found.trainable_parameters, found.extra_bytes + copied, found.targets)
+
+    def mount(self, root: nn.Module, settings: Mapping[str, Any]) -> ModulesMount:
+        """Inject, note the pointers, take it out again."""
+        from nbpeft.mounts import modules
+
+        config = self._config(settings)
+        return modules.build(root, modules.fresh(config), self._rewritten(root, config))
+
+    def load(self, root: nn.Module, folder: Path) -> ModulesMount:
+        """Like `mount`, with the weights from `folder`."""
+        from peft import PeftConfig
+
+        from nbpeft.mounts import modules
+
+        config = PeftConfig.from_pretrained(str(folder))
+        return modules.build(root, modules.stored(folder), self._rewritten(root, config))
+
+    def _config(self, settings: Mapping[str, Any]) -> PeftConfig:
+        try:
+            config: PeftConfig = self.config_class()(task_type="CAUSAL_LM", **settings)
+        except (ValueError, TypeError) as error:
+            raise RequestError(f"The settings of {self.name} don't fit together: {error}") from None
+        return config
+
+    def _rewritten(
+        self, root: nn.Module, config: PeftConfig
+    ) -> Callable[[str, nn.Parameter], bool] | None:
+        from nbpeft.mounts import modules
+
+        if self.rewrites is None:
+            return None
+        return self.rewrites(config, modules.survey(root, self._plain_init(config)))
+
+    def _plain_init(self, config: PeftConfig) -> PeftConfig:
+        """The config with the cheapest initialisation: counting needs no SVD of the base."""
+        import copy
+
+        plain = copy.deepcopy(config)
+        if "init_lora_weights" in plain.__dict__:
+            plain.init_lora_weights = True
+        return plain
+
+
+def _reason(error: Exception, config: PeftConfig, root: nn.Module) -> str:
+    """Why PEFT could not inject, in one line that says what to type."""
+    wanted = config.target_modules if "target_modules" in config.__dict__ else None
+    if wanted and "arget modules" in str(error):
+        names = list(dict.fromkeys(name.rpartition(".")[2] for name in linear_names(root)))
+        wanted = [wanted] if isinstance(wanted, str) else sorted(wanted)
+        near = "".join(did_you_mean(word, names) for word in wanted[:1])
+        return (
+            f"target_modules {listed(map(quoted, wanted))} match nothing in this model.{near} "
+            f"Its linear layers are: {listed(names)}; or type all-linear."
+        )
+    return re.sub(r"\s+", " ", str(error))
+
+
+def linear_names(root: nn.Module) -> list[str]:
+    """Where the linear layers of a model lie."""
+    from torch import nn
+
+    return [path for path, module in root.named_modules() if isinstance(module, nn.Linear)]

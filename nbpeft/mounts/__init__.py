@@ -1,0 +1,51 @@
+"""Adapters built over a base once, then attached and detached by swapping pointers.
+
+`modules`: adapter layers in place of base modules (LoRA, IA3, …; most of PEFT's tuners).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a method would come to on a model, nothing allocated."""
+
+    trainable_parameters: int
+    extra_bytes: int
+    targets: tuple[str, ...]
+    """The places in the module tree that get an adapter."""
+
+
+class Mount(Protocol):
+    """One adapter over one base. Holds submodules, never the root: a dropped model is freed."""
+
+    trainable_parameters: int
+    extra_bytes: int
+    """Adapter weights and the copies of base weights that it needs."""
+
+    def attach(self, root: nn.Module) -> None:
+        """Put the adapter in; the root's trainable parameters are exactly the adapter's then."""
+
+    def detach(self, root: nn.Module) -> None:
+        """Take it out; modules, parameters and flags are as before `attach`, bit for bit."""
+
+    def put_in(self, root: nn.Module) -> None:
+        """Pointers only, for a forward: flags stay as they are."""
+
+    def take_out(self, root: nn.Module) -> None:
+        """Pointers back; undoes `put_in`."""
+
+    def as_peft(self, root: nn.Module) -> AbstractContextManager[nn.Module]:
+        """The model to train or save, bound to the root while inside."""
+
+    def save(self, root: nn.Module, folder: Path) -> None:
+        """Write safetensors and a config that `PeftModel.from_pretrained` loads; put in first."""

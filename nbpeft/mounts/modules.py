@@ -1,0 +1,225 @@
+"""Mounts of adapter layers that stand in place of base modules (kind a).
+
+PEFT injects once; what it changed in the module tree is kept as a list of pointers, and the tree is
+put back. Attaching writes the pointers in, detaching writes the base's back: milliseconds, any mix
+of types on one base, base outputs bit-identical after. PEFT's own `unload()` is not bit-identical
+for several types and `PeftMixedModel` refuses others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from peft import PeftConfig, PeftModel, get_peft_model
+from torch import nn
+
+from nbpeft.guard import Guard
+from nbpeft.mounts import Survey
+from nbpeft.quiet import quiet
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One pointer of the tree: which child of which module, and its two values."""
+
+    parent: str
+    child: str
+    base: nn.Module
+    adapter: nn.Module
+
+
+@dataclass
+class ModulesMount:
+    """Adapter layers over a base; see `nbpeft.mounts.Mount` for the contract."""
+
+    swaps: list[Swap]
+    shell: PeftModel
+    """PEFT's own model with the root taken out: it knows the config and how to save."""
+    trainable: list[nn.Parameter]
+    trainable_parameters: int
+    extra_bytes: int
+    _frozen: list[nn.Parameter] = field(default_factory=list)
+
+    def attach(self, root: nn.Module) -> None:
+        """Pointers in, base frozen, adapter trainable."""
+        self._frozen = [p for p in root.parameters() if p.requires_grad]
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
+        self.put_in(root)
+        for parameter in self.trainable:
+            parameter.requires_grad_(True)
+
+    def detach(self, root: nn.Module) -> None:
+        """Pointers back, flags back."""
+        self.take_out(root)
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        self._frozen = []
+
+    def put_in(self, root: nn.Module) -> None:
+        """Pointers in; adapter layers follow the mode and the device of their places."""
+        for swap in self.swaps:
+            put(root, swap.parent, swap.child, swap.adapter)
+            _follow(swap.adapter, swap.base)
+
+    def take_out(self, root: nn.Module) -> None:
+        """Pointers back."""
+        for swap in self.swaps:
+            # The user may have switched the model's mode meanwhile; adapter layers hold the base
+            # modules inside, but copies (see `private_copies`) do not pass it on.
+            swap.base.train(swap.adapter.training)
+            put(root, swap.parent, swap.child, swap.base)
+
+    @contextlib.contextmanager
+    def as_peft(self, root: nn.Module) -> Iterator[PeftModel]:
+        """PEFT's model around the root, while the adapter is in."""
+        _bind(self.shell, root)
+        try:
+            yield self.shell
+        finally:
+            _unbind(self.shell)
+
+    def save(self, root: nn.Module, folder: Path) -> None:
+        """Write `adapter_model.safetensors` and `adapter_config.json` into `folder`."""
+        with quiet(), self.as_peft(root) as model:
+            model.save_pretrained(str(folder), safe_serialization=True)
+
+
+def build(
+    root: nn.Module,
+    make: Callable[[nn.Module], PeftModel],
+    rewritten: Callable[[str, nn.Parameter], bool] | None = None,
+) -> ModulesMount:
+    """Build a mount over the bare `root`; the root is left as it was.
+
+    `make` injects the adapter and returns PEFT's model. `rewritten(name, parameter)` says which
+    base parameters the adapter writes into (PiSSA, OLoRA, bias="all"): the mount gets copies of
+    those, so that the base itself never changes.
+    """
+    with Guard(root) as guard, quiet(), private_copies(root, rewritten):
+        shell = make(root)
+        swaps = list(_changed(root, guard.tree()))
+        own = _own_parameters(swaps, guard)
+        trainable = [p for p in own if p.requires_grad]
+        _unbind(shell)
+    return ModulesMount(
+        swaps=swaps,
+        shell=shell,
+        trainable=trainable,
+        trainable_parameters=sum(p.numel() for p in trainable),
+        extra_bytes=sum(p.numel() * p.element_size() for p in own),
+    )
+
+
+def fresh(config: PeftConfig) -> Callable[[nn.Module], PeftModel]:
+    """`make` for a new adapter; its weights come from the current random state."""
+
+    def make(root: nn.Module) -> PeftModel:
+        model = get_peft_model(root, copy.deepcopy(config))
+        assert isinstance(model, PeftModel)  # PeftMixedModel only with mixed=True
+        return model
+
+    return make
+
+
+def stored(folder: Path) -> Callable[[nn.Module], PeftModel]:
+    """`make` for an adapter from a folder; only safetensors are read."""
+
+    def make(root: nn.Module) -> PeftModel:
+        model = PeftModel.from_pretrained(
+            root, str(folder), is_trainable=True, use_safetensors=True
+        )
+        assert isinstance(model, PeftModel)
+        return model
+
+    return make
+
+
+def survey(root: nn.Module, config: PeftConfig) -> Survey:
+    """What `config` comes to on `root`, counted on the meta device."""
+    with Guard(root) as guard, quiet():
+        get_peft_model(root, copy.deepcopy(config), low_cpu_mem_usage=True)
+        swaps = list(_changed(root, guard.tree()))
+        own = _own_parameters(swaps, guard)
+        return Survey(
+            # Of the whole tree: `bias` makes parameters of the base trainable too.
+            trainable_parameters=sum(p.numel() for p in root.parameters() if p.requires_grad),
+            # PEFT keeps half-precision adapters in fp32 (`autocast_adapter_dtype`).
+            extra_bytes=sum(p.numel() * max(4, p.element_size()) for p in own),
+            targets=tuple(f"{s.parent}.{s.child}".lstrip(".") for s in swaps),
+        )
+
+
+@contextlib.contextmanager
+def private_copies(
+    root: nn.Module, rewritten: Callable[[str, nn.Parameter], bool] | None
+) -> Iterator[None]:
+    """Inside, the modules that own a rewritten parameter are shallow copies with clones of it."""
+    if rewritten is None:
+        yield
+        return
+    for path, module in list(root.named_modules()):
+        names = [
+            name
+            for name, parameter in module._parameters.items()
+            if parameter is not None and rewritten(f"{path}.{name}", parameter)
+        ]
+        if not names or not path:
+            continue
+        private = copy.copy(module)
+        private._parameters = dict(module._parameters)
+        for name in names:
+            clone = module._parameters[name].detach().clone()  # type: ignore[union-attr]
+            private._parameters[name] = nn.Parameter(clone)
+        parent, _, child = path.rpartition(".")
+        put(root, parent, child, private)
+    yield
+
+
+def _changed(root: nn.Module, before: dict[int, dict[str, nn.Module]]) -> Iterator[Swap]:
+    """The topmost pointers of the tree that differ from `before`, in order."""
+    waiting = [("", root)]
+    while waiting:
+        path, module = waiting.pop()
+        for name, child in module._modules.items():
+            was = before[id(module)].get(name)
+            if child is not was and was is not None:
+                yield Swap(path, name, was, child)  # type: ignore[arg-type]
+            elif child is not None:
+                waiting.append((f"{path}.{name}" if path else name, child))
+
+
+def _own_parameters(swaps: list[Swap], guard: Guard) -> list[nn.Parameter]:
+    """The parameters in the adapters' modules that aren't the base's own."""
+    base = guard.tensor_ids()
+    own = {id(p): p for s in swaps for p in s.adapter.parameters() if id(p) not in base}
+    return list(own.values())
+
+
+def put(root: nn.Module, parent: str, child: str, module: nn.Module) -> None:
+    """Write one pointer of the tree."""
+    root.get_submodule(parent)._modules[child] = module
+
+
+def _follow(adapter: nn.Module, base: nn.Module) -> None:
+    """Bring an adapter layer to the mode and the device of the base module it stands for."""
+    adapter.train(base.training)
+    at = next(base.parameters(), None)
+    own = next((p for p in adapter.parameters() if p.requires_grad), None)
+    if at is not None and own is not None and own.device != at.device:
+        adapter.to(at.device)
+
+
+def _bind(shell: PeftModel, root: nn.Module) -> None:
+    shell.base_model.model = root
+    shell.base_model_prepare_inputs_for_generation = root.prepare_inputs_for_generation
+
+
+def _unbind(shell: PeftModel) -> None:
+    """Take the root out, and the bound method that PeftModelForCausalLM keeps of it."""
+    shell.base_model._modules.pop("model", None)
+    shell.__dict__.pop("base_model_prepare_inputs_for_generation", None)

@@ -1,0 +1,60 @@
+"""From what signal: one entry an objective, found by its name.
+
+An objective is a seam of three parts: rows (what a data set becomes), batch (how rows are put
+together) and loss (what is minimised). To add one, write one file here that calls
+`objectives.add(...)`; see CONTRIBUTING.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.registry import Registry
+
+if TYPE_CHECKING:
+    from nbpeft.data import Rows, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A signal to learn from. Subclasses fill the seam."""
+
+    name: str
+    summary: str
+    gives: frozenset[str]
+    """Capability words of its forward: 'causal logits', 'pooled features'."""
+    learning_rate_factor: float = 1.0
+    """On the method's learning rate."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the trainer's config that differ from the library's defaults."""
+    reserved: frozenset[str] = frozenset()
+    """Fields of the trainer's config that nbpeft sets itself."""
+
+    def config_class(self) -> type[Any]:
+        """The trainer's config, whose fields may be set from a body."""
+        raise NotImplementedError
+
+    def trainer_class(self) -> type[Any]:
+        """The trainer: a subclass of transformers' Trainer, whose `compute_loss` is the loss."""
+        raise NotImplementedError
+
+    def rows(
+        self,
+        source: Source,
+        tokenizer: Any,
+        *,
+        columns: Mapping[str, str] | None,
+        eval: float | Source | None,
+        max_length: int,
+    ) -> Rows:
+        """Rows as found -> rows ready for batches. DataError names row and column."""
+        raise NotImplementedError
+
+    def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+        """The collator: rows -> batch."""
+        raise NotImplementedError
+
+
+objectives: Registry[Objective] = Registry("objective", "nbpeft.objectives")

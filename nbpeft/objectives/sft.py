@@ -1,0 +1,92 @@
+"""Supervised fine-tuning: the next token of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.objectives import Objective, objectives
+
+if TYPE_CHECKING:
+    from nbpeft.data import Rows, Source
+
+
+RESERVED = frozenset(
+    {
+        # Rows arrive tokenized, masked and cut: these act on TRL's own preparation.
+        "assistant_only_loss",
+        "chat_template_path",
+        "completion_only_loss",
+        "dataset_kwargs",
+        "dataset_num_proc",
+        "dataset_text_field",
+        "eos_token",
+        "eval_packing",
+        "packing",
+        "packing_strategy",
+        "pad_token",
+        "padding_free",
+        "truncation_mode",
+        # The model is there already.
+        "model_init_kwargs",
+        "trust_remote_code",
+    }
+)
+"""Fields of TRL's config that act where nbpeft has acted already."""
+
+
+class SFT(Objective):
+    """TRL's SFTTrainer and loss over rows that nbpeft has tokenized and masked."""
+
+    def config_class(self) -> type[Any]:
+        """TRL's SFTConfig."""
+        from trl.trainer.sft_config import SFTConfig
+
+        kind: type[Any] = SFTConfig
+        return kind
+
+    def trainer_class(self) -> type[Any]:
+        """TRL's SFTTrainer."""
+        from trl.trainer.sft_trainer import SFTTrainer
+
+        kind: type[Any] = SFTTrainer
+        return kind
+
+    def rows(
+        self,
+        source: Source,
+        tokenizer: Any,
+        *,
+        columns: Mapping[str, str] | None,
+        eval: float | Source | None,
+        max_length: int,
+    ) -> Rows:
+        """Text, prompt/completion or messages; only answers carry labels."""
+        from nbpeft import data
+
+        return data.tokenize(source, tokenizer, columns=columns, eval=eval, max_length=max_length)
+
+    def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+        """Pad on the right to the longest row; padding is masked by position, not by its id.
+
+        So a tokenizer whose padding token is its end token still learns to end.
+        """
+        from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+        pad = tokenizer.pad_token_id
+        filler = next(i for i in (pad, tokenizer.eos_token_id, 0) if i is not None)
+        collate: Callable[[list[dict[str, Any]]], dict[str, Any]] = DataCollatorForLanguageModeling(
+            pad_token_id=filler
+        )
+        return collate
+
+
+objectives.add(
+    SFT(
+        name="sft",
+        summary="the next token of the answers",
+        gives=frozenset({"causal logits"}),
+        defaults={"dataset_kwargs": {"skip_prepare_dataset": True}},
+        reserved=RESERVED,
+    )
+)

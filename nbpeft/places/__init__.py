@@ -1,0 +1,71 @@
+"""Where training runs: one entry a place, found by its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nbpeft.events import Events
+from nbpeft.registry import Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from nbpeft.data import Rows
+    from nbpeft.methods import Method
+    from nbpeft.objectives import Objective
+    from nbpeft.places.stop import Stop
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, ready to go: the adapter is in the model, the rows are tokenized."""
+
+    name: str
+    model: nn.Module
+    """What the trainer gets: PEFT's model around the user's."""
+    tokenizer: Any
+    rows: Rows
+    method: Method
+    objective: Objective
+    settings: dict[str, Any]
+    """Fields of the trainer's config."""
+    folder: Path
+    """For what the trainer writes; thrown away after."""
+    events: Events
+    stop: Stop
+    resume_from: Path | None = None
+    """A folder of `Outcome.resume`, from a run that was stopped."""
+
+
+@dataclass
+class Outcome:
+    """What came of a training; plain numbers only."""
+
+    steps: int = 0
+    steps_planned: int = 0
+    seconds: float = 0.0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    """(step, training loss), nats a trained token."""
+    held_out: list[tuple[int, float]] = field(default_factory=list)
+    """(step, held-out loss); step 0 is before training."""
+    stopped: bool = False
+    resume: Path | None = None
+    """Optimizer, schedule and random states of a stopped run; None when it can't go on exactly."""
+
+
+class Place(Protocol):
+    """Somewhere to train."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+
+    def train(self, job: Job) -> Outcome:
+        """Train; Stop ends it early and is no error."""
+
+
+places: Registry[Place] = Registry("place", "nbpeft.places")

@@ -1,0 +1,206 @@
+"""This kernel: the trainer runs where the model is."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.events import Evaluated, Progressed, Started
+from nbpeft.places import Job, Outcome, places
+
+if TYPE_CHECKING:
+    from torch import nn
+
+KEPT_FOR_RESUME = (
+    "adapter_model.safetensors",
+    "adapter_config.json",
+    "optimizer.pt",
+    "scheduler.pt",
+    "scaler.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+)
+"""Read back with weights_only=True by the trainer; training_args.bin, a pickle, is left out."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Trains in this process, on the device where the model lies."""
+
+    name: str = "kernel"
+    summary: str = "in this kernel, on the model's device"
+
+    def train(self, job: Job) -> Outcome:
+        """Train with the objective's trainer; the loss gets the method's penalty added."""
+        outcome = Outcome()
+        trainer = _trainer(job, outcome)
+        began = time.monotonic()
+        try:
+            with job.stop.interruptible():
+                trainer.train(resume_from_checkpoint=job.resume_from and str(job.resume_from))
+        except KeyboardInterrupt:
+            outcome.stopped = True
+            if trainer.state.global_step and not trainer.watch.in_step:
+                trainer._save_checkpoint(trainer.model, trial=None)
+        outcome.stopped |= job.stop.asked and trainer.state.global_step < trainer.state.max_steps
+        outcome.seconds = time.monotonic() - began
+        outcome.steps = trainer.state.global_step
+        outcome.steps_planned = trainer.state.max_steps
+        if outcome.stopped:
+            outcome.resume = _resume_folder(job.folder, outcome.steps)
+        return outcome
+
+
+places.add(Kernel())
+
+
+def _trainer(job: Job, outcome: Outcome) -> Any:
+    """The objective's trainer, silenced, watched, and with the seam's loss."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    base = job.objective.trainer_class()
+
+    class SeamTrainer(base):  # type: ignore[misc,valid-type]
+        """The objective's trainer; its loss, plus the method's penalty while training."""
+
+        def compute_loss(
+            self, model: nn.Module, inputs: dict[str, Any], *args: Any, **keywords: Any
+        ) -> Any:
+            result = super().compute_loss(model, inputs, *args, **keywords)
+            extra = job.method.penalty(model) if model.training else None
+            if extra is None:
+                return result
+            return (result[0] + extra, *result[1:]) if isinstance(result, tuple) else result + extra
+
+    watch = type("Watch", (_Watch, TrainerCallback), {})(job, outcome)
+    trainer = SeamTrainer(
+        model=job.model,
+        args=_arguments(job),
+        data_collator=job.objective.batch(job.tokenizer),
+        train_dataset=job.rows.train,
+        eval_dataset=job.rows.held_out,
+        processing_class=job.tokenizer,
+        callbacks=[watch],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.watch = watch
+    return trainer
+
+
+def _arguments(job: Job) -> Any:
+    """The trainer's config: what was asked for, the device, and nothing that talks or writes."""
+    device = next(job.model.parameters()).device
+    arguments = job.objective.config_class()(
+        **job.settings,
+        output_dir=str(job.folder),
+        report_to="none",
+        disable_tqdm=True,
+        logging_strategy="steps",
+        logging_steps=1,
+        eval_strategy="no",
+        eval_on_start=job.rows.held_out is not None and job.resume_from is None,
+        save_strategy="no",
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
+    )
+    # One model on one device: several visible GPUs must not wrap it in DataParallel.
+    _ = arguments.device
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
+
+
+def evaluation_steps(steps: int, rows_seen: int, held_out_rows: int) -> set[int]:
+    """When to read the held-out rows: the last step always, between as often as it stays cheap.
+
+    A held-out row costs a third of a trained one (no backward); the evaluations together stay
+    within a tenth of the training, at most eight.
+    """
+    affordable = int(0.3 * rows_seen / max(1, held_out_rows))
+    count = max(1, min(8, affordable))
+    return {round(steps * (i + 1) / count) for i in range(count)}
+
+
+class _Watch:
+    """The trainer's callback: tells the events, asks for evaluations, looks for Stop."""
+
+    def __init__(self, job: Job, outcome: Outcome) -> None:
+        self.job = job
+        self.outcome = outcome
+        self.in_step = False
+        self.began = time.monotonic()
+        self.evaluate_at: set[int] = set()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Announce the run; measure the held-out loss before the first step."""
+        self.began = time.monotonic()
+        rows = self.job.rows
+        self.job.events.emit(Started(self.job.name, state.max_steps, done=state.global_step))
+        if rows.held_out is not None:
+            seen = state.max_steps * args.train_batch_size * args.gradient_accumulation_steps
+            self.evaluate_at = evaluation_steps(state.max_steps, seen, len(rows.held_out))
+        self._recall(state)
+        return control
+
+    def _recall(self, state: Any) -> None:
+        """A resumed run goes on with the curve of its first part."""
+        for entry in state.log_history:
+            if "loss" in entry:
+                self.outcome.losses.append((entry["step"], entry["loss"]))
+            if "eval_loss" in entry:
+                self.outcome.held_out.append((entry["step"], entry["eval_loss"]))
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """From here to the step's end the weights are between two states."""
+        self.in_step = True
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Let the method act while the gradients are there."""
+        self.job.method.after_step(self.job.model, state.global_step + 1)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """The step is whole: see what is due."""
+        self.in_step = False
+        if self.job.stop.asked and state.global_step < state.max_steps:
+            control.should_training_stop = True
+            control.should_save = True
+        elif state.global_step in self.evaluate_at:
+            control.should_evaluate = True
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """One training loss a step."""
+        if not logs or "loss" not in logs:
+            return
+        self.outcome.losses.append((state.global_step, logs["loss"]))
+        self.job.events.emit(
+            Progressed(
+                step=state.global_step,
+                steps=state.max_steps,
+                loss=logs["loss"],
+                learning_rate=logs["learning_rate"],
+                seconds=time.monotonic() - self.began,
+                tokens=int(logs.get("num_tokens", 0)),
+            )
+        )
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any
+    ) -> None:
+        """One held-out loss."""
+        if metrics and "eval_loss" in metrics:
+            self.outcome.held_out.append((state.global_step, metrics["eval_loss"]))
+            self.job.events.emit(Evaluated(state.global_step, metrics["eval_loss"]))
+
+
+def _resume_folder(folder: Path, step: int) -> Path | None:
+    """The checkpoint of the last step, stripped to what resuming reads."""
+    checkpoint = folder / f"checkpoint-{step}"
+    if not checkpoint.is_dir():
+        return None
+    for path in checkpoint.iterdir():
+        if path.name not in KEPT_FOR_RESUME:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return checkpoint

@@ -1,0 +1,62 @@
+"""Stop: the first interrupt ends the run after the current step, the second at once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class Stop:
+    """While entered, SIGINT asks the run to stop instead of breaking it off anywhere.
+
+    `asked` is looked at after every step. Outside `interruptible()` (mounting, saving, putting
+    things back) an interrupt is only noted. Off the main thread signals can't be taken: there
+    `ask()` is the only way.
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._breakable = False
+        self._main = threading.current_thread() is threading.main_thread()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the run should end."""
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        """End the run after the current step; safe from any thread."""
+        self._asked.set()
+
+    def __enter__(self) -> Self:
+        if self._main:
+            self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._main:
+            signal.signal(signal.SIGINT, self._before)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside, a second interrupt raises KeyboardInterrupt at once (a step may take minutes)."""
+        self._breakable = True
+        try:
+            yield
+        finally:
+            self._breakable = False
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.asked and self._breakable:
+            self._breakable = False
+            raise KeyboardInterrupt
+        self._asked.set()
