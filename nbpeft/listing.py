@@ -1,0 +1,61 @@
+"""The list of adapters, as a mapping and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from nbpeft.rendering import Table, bytes_size, count, duration, nats, percent
+from nbpeft.session.record import Record
+
+
+class Adapters(dict[str, Record]):
+    """name -> its newest record, NAME@VERSION -> an earlier one; shows itself as a table."""
+
+    def __init__(self, records: Iterable[Record], attached: Iterable[str] = ()) -> None:
+        newest: dict[str, Record] = {}
+        every = list(records)
+        for record in every:
+            kept = newest.setdefault(record.name, record)
+            newest[record.name] = max(kept, record, key=lambda r: r.version)
+        earlier = {r.label: r for r in every if newest[r.name] is not r}
+        super().__init__({**newest, **earlier})
+        self.attached = frozenset(attached)
+
+    def table(self) -> Table:
+        """One row an adapter and version."""
+        rows = sorted(self.values(), key=lambda r: (r.name, -r.version))
+        return Table(
+            title=f"{count(len(rows))} adapter{'' if len(rows) == 1 else 's'}",
+            header=(
+                "name", "version", "method", "objective", "parameters", "loss", "held-out loss",
+                "time", "size", "attached",
+            ),
+            rows=tuple(self._row(record) for record in rows),
+            align=("left", "right", "left", "left", *("right",) * 5, "left"),
+            notes=() if rows else ("None yet: %%finetune NAME --data X makes one.",),
+        )  # fmt: skip
+
+    def _row(self, record: Record) -> tuple[str, ...]:
+        metrics = record.metrics
+        first = self[record.name] is record
+        return (
+            record.name if first else record.label,
+            (str(record.version) if record.version else "")
+            + (" (partial)" if record.partial else ""),
+            record.method,
+            record.objective,
+            f"{count(record.trainable_parameters)} ({percent(record.trainable_percent)})",
+            nats(metrics["loss"]) if "loss" in metrics else "",
+            nats(metrics["held_out_loss"]) if "held_out_loss" in metrics else "",
+            duration(metrics["seconds"]) if "seconds" in metrics else "",
+            bytes_size(record.size) if record.size else "not saved",
+            "yes" if {record.label, record.name if not record.version else ""} & self.attached
+            else "",
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return self.table().text()
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return self.table()._repr_mimebundle_()

@@ -1,0 +1,214 @@
+"""Models and tokenizers in the kernel: which one is meant, and what nbpeft knows of a model."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.errors import ModelError, did_you_mean, listed, quoted
+from nbpeft.session.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nbpeft.mounts import Mount
+
+
+class Handle:
+    """One model of the kernel, held weakly, with the mounts over it.
+
+    `in_tree` is the mount whose layers are in the module tree now, `attached` the label that the
+    user knows it by. A PeftModel's own adapters rest in the tree switched off when none is
+    attached, so that the user's object stays whole.
+    """
+
+    def __init__(self, root: nn.Module, owner: nn.Module) -> None:
+        from nbpeft.mounts.adopted import AdoptedMount, active_name, adapter_names
+
+        self._root = weakref.ref(root)
+        self._owner = weakref.ref(owner)
+        self.attached: str | None = None
+        self.in_tree: Mount | None = None
+        self.resting: AdoptedMount | None = None
+        self.mounts: dict[str, Mount] = {}
+        self.adopted = {name: AdoptedMount(root, name) for name in adapter_names(root)}
+        if self.adopted:
+            self.mounts.update(self.adopted)
+            self.attached = active_name(root)
+            self.resting = next(iter(self.adopted.values()))
+            self.in_tree = self.adopted.get(self.attached or "", self.resting)
+        with self.bare():
+            self.fingerprint = fingerprint(root)
+            self.total_parameters = sum(p.numel() for p in root.parameters())
+
+    @property
+    def root(self) -> nn.Module:
+        """The transformers model."""
+        root = self._root()
+        assert root is not None  # a handle is dropped with its model
+        return root
+
+    @property
+    def owner(self) -> nn.Module:
+        """What the user holds: the model, or their PeftModel around it."""
+        return self._owner() or self.root
+
+    def refers_to(self, root: nn.Module) -> bool:
+        """Whether this is the handle of that model."""
+        return self._root() is root
+
+    def attach(self, label: str | None) -> None:
+        """Answer as the mount called `label` from now on, or as the bare base."""
+        mount = self.mounts[label] if label else None
+        if self.in_tree is not None:
+            self.in_tree.detach(self.root)
+        self.in_tree = mount
+        self.attached = label
+        if mount is not None:
+            mount.attach(self.root)
+        elif self.resting is not None:
+            self.resting.rest(self.root)
+            self.in_tree = self.resting
+
+    @contextlib.contextmanager
+    def bare(self) -> Iterator[None]:
+        """The base without any adapter in its tree; what was there is back after."""
+        with self._with(None):
+            yield
+
+    @contextlib.contextmanager
+    def answering_as(self, label: str | None) -> Iterator[None]:
+        """Answer as another adapter for a while, in eval mode. Re-entrant; no flag is touched."""
+        modes = [(m, m.training) for m in self.root.modules()]
+        try:
+            with self._with(self.mounts[label] if label else None):
+                self.root.eval()
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    @contextlib.contextmanager
+    def _with(self, mount: Mount | None) -> Iterator[None]:
+        before, root = self.in_tree, self.root
+        if before is not None:
+            before.take_out(root)
+        if mount is not None:
+            mount.put_in(root)
+        self.in_tree = mount
+        try:
+            yield
+        finally:
+            if mount is not None:
+                mount.take_out(root)
+            if before is not None:
+                before.put_in(root)
+            self.in_tree = before
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object and the variable that it was found under."""
+
+    name: str
+    value: Any
+
+
+def find_model(namespace: Mapping[str, Any], name: str | None = None) -> Found:
+    """The model called `name`, or the only one there is; ModelError lists the candidates."""
+    return _find(namespace, name, _models(namespace), "model", "--model")
+
+
+def find_tokenizer(namespace: Mapping[str, Any], name: str | None = None) -> Found:
+    """The tokenizer called `name`, or the only one in the namespace."""
+    return _find(namespace, name, _tokenizers(namespace), "tokenizer", "--tokenizer")
+
+
+def root_of(value: Any) -> nn.Module:
+    """The transformers model inside what the user holds; ModelError when it can't be tuned."""
+    from peft import PeftMixedModel, PeftModel
+    from transformers import PreTrainedModel
+
+    if isinstance(value, PeftMixedModel):
+        raise ModelError("A PeftMixedModel can't be adopted; give the model inside it.")
+    if isinstance(value, PeftModel):
+        if value.active_peft_config.is_prompt_learning:
+            raise ModelError(
+                "A PeftModel with a soft prompt can't be adopted; give the model inside it: "
+                "model = model.get_base_model()."
+            )
+        value = value.get_base_model()
+    if not isinstance(value, PreTrainedModel):
+        raise ModelError(f"A transformers model is wanted; this is a {type(value).__name__}.")
+    root: nn.Module = value
+    return root
+
+
+def _find(
+    namespace: Mapping[str, Any], name: str | None, found: dict[str, Any], kind: str, flag: str
+) -> Found:
+    if name is not None:
+        if name not in namespace:
+            raise ModelError(
+                f"There is no variable {quoted(name)}.{did_you_mean(name, found)} "
+                f"The {kind}s in the kernel are: {listed(found)}."
+            )
+        if name not in found:
+            raise ModelError(
+                f"{name} is no {kind} but a {type(namespace[name]).__name__}. "
+                f"The {kind}s in the kernel are: {listed(found)}."
+            )
+        return Found(name, found[name])
+    distinct = {id(_inner(value)): Found(label, value) for label, value in found.items()}
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    if not distinct:
+        raise ModelError(
+            f"There is no {kind} in the kernel; load one first, as model, tokenizer = "
+            "nbpeft.load_tiny() or with transformers' from_pretrained."
+        )
+    raise ModelError(f"There are several {kind}s: {listed(found)}. Say which with {flag} NAME.")
+
+
+def _models(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    if "transformers" not in sys.modules:
+        return {}
+    from transformers import PreTrainedModel
+
+    kinds: tuple[type, ...] = (PreTrainedModel,)
+    if "peft" in sys.modules:
+        from peft import PeftMixedModel, PeftModel
+
+        kinds = (PreTrainedModel, PeftModel, PeftMixedModel)
+    return _instances(namespace, kinds)
+
+
+def _tokenizers(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    if "transformers" not in sys.modules:
+        return {}
+    from transformers import PreTrainedTokenizerBase
+
+    return _instances(namespace, (PreTrainedTokenizerBase,))
+
+
+def _instances(namespace: Mapping[str, Any], kinds: tuple[type, ...]) -> dict[str, Any]:
+    """Variables of these kinds; IPython's own (`_`, `_12`, Out) are not the user's."""
+    return {
+        name: value
+        for name, value in list(namespace.items())
+        if not name.startswith("_") and isinstance(value, kinds)
+    }
+
+
+def _inner(value: Any) -> Any:
+    """The model inside a PeftModel, so that both names of one model count as one."""
+    if "peft" in sys.modules:
+        from peft import PeftModel
+
+        if isinstance(value, PeftModel):
+            return value.get_base_model()
+    return value

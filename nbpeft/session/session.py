@@ -1,0 +1,192 @@
+"""The adapters of this kernel: where they are, and which model answers as which."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.config import settings
+from nbpeft.errors import AdapterError
+from nbpeft.methods import methods
+from nbpeft.session.models import Handle, root_of
+from nbpeft.session.names import split_label
+from nbpeft.session.record import Record
+from nbpeft.session.shelf import Shelf
+
+if TYPE_CHECKING:
+    from nbpeft.mounts import Mount
+
+BASE_WORDS = ("base", "none")
+
+
+class Session:
+    """One kernel's models and adapters. Nothing here keeps a model alive."""
+
+    def __init__(self) -> None:
+        self._handles: list[Handle] = []
+        self._unsaved: dict[str, Record] = {}
+        self._folders: dict[str, Path] = {}
+
+    @property
+    def shelf(self) -> Shelf:
+        """The shelf at `NbPeft.adapters_dir`, which a later chdir doesn't move."""
+        folder = settings().adapters_dir
+        return Shelf(self._folders.setdefault(folder, Path(folder).expanduser().absolute()))
+
+    def handle(self, model: Any) -> Handle:
+        """What is known of a model (or of a user's PeftModel, which is adopted)."""
+        root = root_of(model)
+        for handle in self._handles:
+            if handle.refers_to(root):
+                return handle
+        handle = Handle(root, model)
+        self._handles.append(handle)
+        weakref.finalize(root, _forget, weakref.ref(self), weakref.ref(handle))
+        return handle
+
+    def records(self) -> list[Record]:
+        """Every adapter: on the shelf, only in the session, and adopted."""
+        adopted = [
+            self._adopted(handle, name) for handle in self._handles for name in handle.adopted
+        ]
+        return self.shelf.records() + list(self._unsaved.values()) + adopted
+
+    def record(self, handle: Handle, label: str) -> Record:
+        """This model's adapter NAME or NAME@VERSION; AdapterError when it has none."""
+        if label in handle.adopted:
+            return self._adopted(handle, label)
+        record = self._unsaved_record(label) or self.shelf.get(label)
+        if record.model != handle.fingerprint:
+            raise AdapterError(
+                f"{record.label} was trained on another model ({record.model}) than this one "
+                f"({handle.fingerprint}); load that model, or train it again on this one."
+            )
+        return record
+
+    def mount(self, handle: Handle, record: Record) -> Mount:
+        """The adapter over this model: as it is in memory, else from the shelf."""
+        label = self._mount_label(handle, record)
+        if label not in handle.mounts:
+            assert record.path is not None  # what isn't on the shelf has its mount in memory
+            with handle.bare():
+                handle.mounts[label] = methods.get(record.method).load(handle.root, record.path)
+        return handle.mounts[label]
+
+    def attach(self, handle: Handle, label: str | None) -> Record | None:
+        """The model answers as this adapter from now on; None is the base."""
+        if label is None or label in BASE_WORDS:
+            handle.attach(None)
+            return None
+        record = self.record(handle, label)
+        self.mount(handle, record)
+        handle.attach(self._mount_label(handle, record))
+        return record
+
+    @contextlib.contextmanager
+    def answering_as(self, model: Any, label: str | None) -> Iterator[Any]:
+        """`with session.answering_as(model, 'pirate') as model:` for a forward or a generate.
+
+        Eval mode; pointers are swapped, no flag or value is touched; re-entrant.
+        """
+        handle = self.handle(model)
+        inside = None
+        if label is not None and label not in BASE_WORDS:
+            record = self.record(handle, label)
+            self.mount(handle, record)
+            inside = self._mount_label(handle, record)
+        with handle.answering_as(inside):
+            yield handle.root
+
+    def keep(self, handle: Handle, record: Record, mount: Mount) -> Record:
+        """Take in an adapter that has just been trained and shelved."""
+        handle.mounts[record.label] = mount
+        self._drop_pruned(handle, record.name)
+        return record
+
+    def keep_unsaved(self, handle: Handle, record: Record, mount: Mount) -> Record:
+        """Take in an adapter that could not be written: it lives in this kernel only."""
+        record = replace(record, version=self.next_version(record.name))
+        self._unsaved[record.label] = record
+        handle.mounts[record.label] = mount
+        return record
+
+    def next_version(self, name: str) -> int:
+        """The version that the next adapter under this name gets."""
+        unsaved = [r.version for r in self._unsaved.values() if r.name == name]
+        return max([self.shelf.next_version(name), *(version + 1 for version in unsaved)])
+
+    def save(self, handle: Handle, label: str) -> Record:
+        """Put an adapter on the shelf that isn't there yet; what is there stays as it is."""
+        record = self.record(handle, label)
+        if record.path is not None:
+            return record
+        mount = self.mount(handle, record)
+        with handle.answering_as(self._mount_label(handle, record)):
+            saved = self.shelf.put(
+                record if record.version else replace(record, version=1),
+                lambda folder: mount.save(handle.root, folder),
+                keep=settings().keep_versions,
+            )
+        self._unsaved.pop(record.label, None)
+        return saved
+
+    def _unsaved_record(self, label: str) -> Record | None:
+        """NAME (when its newest version isn't on the shelf) or NAME@VERSION."""
+        name, version = split_label(label)
+        found = [r for r in self._unsaved.values() if r.name == name]
+        if version is not None:
+            found = [r for r in found if r.version == version]
+        elif found and max(r.version for r in found) < self.shelf.next_version(name) - 1:
+            found = []
+        return max(found, key=lambda r: r.version, default=None)
+
+    def attached(self) -> list[str]:
+        """The labels that the models answer as now."""
+        return [handle.attached for handle in self._handles if handle.attached]
+
+    def names(self, handle: Handle) -> list[str]:
+        """The adapters of this model, each by its name, the newest last."""
+        own = [r for r in self.records() if r.model == handle.fingerprint]
+        return list(dict.fromkeys(r.name for r in sorted(own, key=lambda r: r.created)))
+
+    def sample_prompts(self, handle: Handle, names: Sequence[str]) -> list[Any]:
+        """A few prompts from the data of the first adapter among `names` that kept some."""
+        for name in names:
+            if name not in BASE_WORDS:
+                prompts = self.record(handle, name).data.get("prompts")
+                if prompts:
+                    return list(prompts)
+        return []
+
+    def _adopted(self, handle: Handle, name: str) -> Record:
+        config = handle.root.peft_config[name]  # type: ignore[index]
+        mount = handle.adopted[name]
+        return Record(
+            name=name,
+            version=0,
+            method=str(config.peft_type.value).lower(),
+            objective="adopted",
+            model=handle.fingerprint,
+            trainable_parameters=mount.trainable_parameters,
+            total_parameters=handle.total_parameters,
+        )
+
+    def _mount_label(self, handle: Handle, record: Record) -> str:
+        return record.name if record.name in handle.adopted else record.label
+
+    def _drop_pruned(self, handle: Handle, name: str) -> None:
+        """Mounts whose version the shelf has pruned go too, but for the one that is attached."""
+        kept = {r.label for r in self.records()} | {handle.attached, *handle.adopted}
+        for label in [m for m in handle.mounts if m not in kept]:
+            del handle.mounts[label]
+
+
+def _forget(session: weakref.ref[Session], handle: weakref.ref[Handle]) -> None:
+    """A model is gone: its mounts, which hold the rest of its weights, go too."""
+    owner = session()
+    if owner is not None:
+        owner._handles = [h for h in owner._handles if h is not handle()]
