@@ -1,0 +1,136 @@
+"""The Python calls: each builds a request, and calls the same piece as the magic of its name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.events import Events
+from nbpeft.listing import Adapters
+from nbpeft.request import Request
+
+if TYPE_CHECKING:
+    from nbpeft.comparison import Comparison, Prompt
+    from nbpeft.run import Run
+    from nbpeft.session.models import Handle
+    from nbpeft.session.record import Record
+
+
+def finetune(
+    name: str, data: Any = None, *, model: Any = None, tokenizer: Any = None, eval: Any = None,
+    **words: Any,
+) -> Run:  # fmt: skip
+    """Tune the model in the kernel; the twin of `%%finetune`, with the same words as keywords.
+
+    `data`, `model`, `tokenizer` and `eval` take the objects themselves, or the names of variables
+    (for data also a path, tiny:NAME or hub:owner/name). All other words are those of
+    `%%finetune?`; Python reserves `from`, so that one is `from_`.
+
+    Returns a `Run` with `.record`, `.metrics` and `.plan`. Raises an error of `nbpeft.errors` with
+    one clear line; the model is as it was, whatever happens.
+    """
+    from nbpeft.prepare import Bindings
+    from nbpeft.typed import from_call
+
+    named, live = _sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
+    request = from_call(name, {**words, **named})
+    return execute(request, Bindings(namespace=namespace(), **live))
+
+
+def execute(request: Request, bindings: Any) -> Run:
+    """Run a request with the view that fits this frontend; every front door ends here."""
+    from nbpeft.run import run
+    from nbpeft.session import current
+    from nbpeft.views import choose
+
+    return run(request, current(), bindings, Events([choose()]))
+
+
+def attach(name: str | None, *, model: Any = None) -> Any:
+    """The model answers as adapter `name` (NAME or NAME@VERSION) from now on; None is the base.
+
+    Returns the model to use. Raises AdapterError for a name that isn't there or belongs to
+    another model.
+    """
+    from nbpeft.session import current
+
+    handle = handle_of(model)
+    current().attach(handle, name)
+    return handle.owner
+
+
+def compare(
+    names: Sequence[str] | None = None,
+    prompts: Sequence[Prompt] | None = None,
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    max_new_tokens: int = 64,
+) -> Comparison:
+    """Answer the same prompts as several adapters, side by side; 'base' is the model alone.
+
+    Without `names`, the base and every adapter of this model; without `prompts`, a few from the
+    data of the first adapter that kept some. Greedy, in eval mode. Returns a
+    `Comparison`, which shows itself as a table and has `.to_pandas()`.
+    """
+    from nbpeft.comparison import compare as compare_
+    from nbpeft.session import current
+    from nbpeft.session.models import find_tokenizer
+
+    session, handle = current(), handle_of(model)
+    if tokenizer is None or isinstance(tokenizer, str):
+        tokenizer = find_tokenizer(namespace(), tokenizer).value
+    names = names or ["base", *session.names(handle)]
+    if prompts is None:
+        prompts = session.sample_prompts(handle, names)
+    return compare_(
+        session, handle, tokenizer, list(names), list(prompts), max_new_tokens=max_new_tokens
+    )
+
+
+def adapters() -> Adapters:
+    """Every adapter: name -> record, earlier versions as NAME@VERSION; shows itself as a table."""
+    from nbpeft.session import current
+
+    session = current()
+    return Adapters(session.records(), attached=session.attached())
+
+
+def save(name: str, *, model: Any = None) -> Record:
+    """Put an adapter that lives in this kernel only (or in your own PeftModel) on the shelf."""
+    from nbpeft.session import current
+
+    return current().save(handle_of(model), name)
+
+
+def handle_of(model: Any) -> Handle:
+    """The session's handle of a model given as object or name, or of the only one in the kernel."""
+    from nbpeft.session import current
+    from nbpeft.session.models import find_model
+
+    if model is None or isinstance(model, str):
+        model = find_model(namespace(), model).value
+    return current().handle(model)
+
+
+def namespace() -> Mapping[str, Any]:
+    """The user's variables: the notebook's, or those of the running script."""
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None:
+        variables: Mapping[str, Any] = shell.user_ns
+        return variables
+    return vars(sys.modules["__main__"])
+
+
+def _sorted_out(**given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what names something or is a plain value, what is a live object)."""
+    named, live = {}, {}
+    for word, value in given.items():
+        if isinstance(value, str | int | float):
+            named[word] = value
+        elif value is not None:
+            live[word] = value
+    return named, live

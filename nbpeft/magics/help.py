@@ -1,0 +1,65 @@
+"""The help of a magic, made from the option declarations."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+from nbpeft.methods import methods
+from nbpeft.objectives import objectives
+from nbpeft.places import places
+from nbpeft.request import options, typed
+
+WIDTH = 78
+COLUMN = 26
+
+
+def finetune_help() -> str:
+    """What `%%finetune?` shows."""
+    words: list[str] = []
+    settings: list[str] = []
+    for option in options():
+        if option.name != "name":
+            (settings if option.metadata["setting"] else words).append(_line(option))
+    choices = [
+        f"{kind}s: " + "; ".join(f"{entry.name} ({entry.summary})" for entry in entries)
+        for kind, entries in (("method", methods), ("objective", objectives), ("place", places))
+    ]
+    return "\n".join(
+        [
+            "Tune the model that is in the kernel.",
+            "",
+            "    %%finetune NAME --data X [--flag value …]",
+            "    key: value",
+            "",
+            "Without a body it is a line: %finetune NAME --data X …",
+            "",
+            "Flags and the keys of the body (YAML) are the same words; the body may also hold rows",
+            "under data:. Any other field of the method's or the trainer's config goes by its own",
+            "name: lr_scheduler_type, warmup_steps, use_dora, …",
+            "",
+            *words,
+            "",
+            "Settings (--dry-run shows which value each one has, and where it came from):",
+            "",
+            *settings,
+            "",
+            *_wrapped(choices),
+        ]
+    )
+
+
+def _line(option: dataclasses.Field[Any]) -> str:
+    shown = option.metadata["shown"]
+    flag = f"  --{typed(option.name).replace('_', '-')}" + (f" {shown}" if shown else "")
+    default = option.default if isinstance(option.default, str) else None
+    text = option.metadata["help"] + (f" (default: {default})" if default else "")
+    return textwrap.fill(
+        text, WIDTH, initial_indent=flag.ljust(COLUMN) + " ", subsequent_indent=" " * (COLUMN + 1)
+    )
+
+
+def _wrapped(texts: Iterable[str]) -> list[str]:
+    return [textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in texts]

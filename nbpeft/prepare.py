@@ -1,0 +1,236 @@
+"""From a request to a plan: everything is found, read and checked, and nothing is changed."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nbpeft import data
+from nbpeft.config import settings as configured
+from nbpeft.errors import DataError, ModelError, RequestError
+from nbpeft.guard import process_state_kept
+from nbpeft.lineage import check_same_rows, inherited, merged, parent_of, resumed_of
+from nbpeft.methods import Method, methods
+from nbpeft.objectives import Objective, objectives
+from nbpeft.places import Place, places
+from nbpeft.plan import Plan
+from nbpeft.quiet import quiet
+from nbpeft.registry import check_pair
+from nbpeft.request import Request
+from nbpeft.session.models import Found, Handle, find_model, find_tokenizer
+from nbpeft.session.names import check_name
+from nbpeft.session.record import Record
+from nbpeft.session.session import Session
+from nbpeft.settings import Layer, Settings, resolve
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nbpeft.data import Rows
+
+DEFAULT_MAX_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """The live objects of a run, beside the request that names them."""
+
+    namespace: Mapping[str, Any] = field(default_factory=dict)
+    """The kernel's variables."""
+    model: Any = None
+    tokenizer: Any = None
+    data: Any = None
+    """Rows that have no name: inline rows of a cell, an object given in Python."""
+    eval: Any = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that may begin."""
+
+    request: Request
+    method: Method
+    objective: Objective
+    place: Place
+    handle: Handle
+    tokenizer: Any
+    settings: Settings
+    rows: Rows
+    plan: Plan
+    parent: Record | None
+    """The adapter that this run goes on from (`--from`)."""
+    resumed: Record | None
+    """The stopped run that this one finishes (`--resume`)."""
+
+
+def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
+    """Find, read and check all that a run needs. Raises an NbPeftError, and changes nothing."""
+    check_name(request.name)
+    model = _model(request, bindings)
+    handle = session.handle(model.value)
+    resumed = resumed_of(request, session, handle) if request.resume else None
+    if resumed is not None:
+        request = merged(request, Request.from_dict(resumed.request))
+    method, objective = methods.get(request.method), objectives.get(request.objective)
+    place = places.get(request.place)
+    check_pair(method, objective)
+    parent = parent_of(request, session, handle, method)
+    tokenizer = _tokenizer(request, bindings)
+    with quiet(), handle.bare():
+        _refuse_model(handle.root)
+        chosen = resolve(
+            request,
+            method,
+            objective,
+            configured=configured().defaults,
+            own=_own(handle.root),
+            inherited=inherited(parent, resumed),
+        )
+        _check_trainer(objective, chosen, handle.root)
+        rows = _rows(request, bindings, objective, tokenizer, chosen)
+        survey = method.survey(handle.root, chosen.method)
+    check_same_rows(resumed, rows)
+    plan = Plan(
+        name=request.name,
+        version=session.next_version(request.name),
+        method=method.name,
+        objective=objective.name,
+        model=model.name,
+        settings=chosen.shown,
+        train_rows=len(rows.train),
+        held_out_rows=0 if rows.held_out is None else len(rows.held_out),
+        tokens=rows.tokens,
+        trained_tokens=rows.trained_tokens,
+        steps=steps_of(len(rows.train), chosen.trainer),
+        trainable_parameters=survey.trainable_parameters,
+        total_parameters=handle.total_parameters,
+        extra_bytes=survey.extra_bytes,
+        notes=(*rows.notes, *_notes(handle, parent, resumed)),
+    )
+    return Prepared(
+        request=request,
+        method=method,
+        objective=objective,
+        place=place,
+        handle=handle,
+        tokenizer=tokenizer,
+        settings=chosen,
+        rows=rows,
+        plan=plan,
+        parent=parent,
+        resumed=resumed,
+    )
+
+
+def steps_of(rows: int, trainer: Mapping[str, Any]) -> int:
+    """Optimizer steps in all, counted as transformers' Trainer counts them on one device."""
+    if trainer.get("max_steps", -1) > 0:
+        return int(trainer["max_steps"])
+    batches = math.ceil(rows / trainer.get("per_device_train_batch_size", 8))
+    updates = max(1, math.ceil(batches / trainer.get("gradient_accumulation_steps", 1)))
+    return math.ceil(trainer.get("num_train_epochs", 3) * updates)
+
+
+def _model(request: Request, bindings: Bindings) -> Found:
+    if bindings.model is not None:
+        name = next((n for n, v in bindings.namespace.items() if v is bindings.model), "model")
+        return Found(name, bindings.model)
+    return find_model(bindings.namespace, request.model)
+
+
+def _tokenizer(request: Request, bindings: Bindings) -> Any:
+    if bindings.tokenizer is not None:
+        return bindings.tokenizer
+    return find_tokenizer(bindings.namespace, request.tokenizer).value
+
+
+def _refuse_model(root: nn.Module) -> None:
+    config: Any = root.config
+    if config.is_encoder_decoder or not root.can_generate():  # type: ignore[operator]
+        raise ModelError(
+            f"{type(root).__name__} is no causal language model; load one with "
+            "AutoModelForCausalLM.from_pretrained."
+        )
+    if any(p.is_meta for p in root.parameters()):
+        raise ModelError(
+            "Some of the model's weights are on the meta device (offloaded): they can't be "
+            "trained; load it without offloading."
+        )
+
+
+def _own(root: nn.Module) -> Layer:
+    """What nbpeft sets by the model and its device, below the method's own defaults."""
+    import torch
+
+    parameter = next(root.parameters())
+    cuda = parameter.device.type == "cuda"
+    bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    window = getattr(root.config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH
+    return Layer(
+        f"nbpeft, for {parameter.device.type}",
+        {
+            "bf16": bf16,
+            "fp16": cuda and not bf16,
+            # Trades a fifth of the speed for memory that a LoRA mostly has; TRL turns it on.
+            "gradient_checkpointing": False,
+            "max_length": min(DEFAULT_MAX_LENGTH, window),
+        },
+    )
+
+
+def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> None:
+    """Build the trainer's config once, so that it refuses now what it would refuse later."""
+    window = getattr(root.config, "max_position_embeddings", None)
+    wanted = chosen.trainer.get("max_length")
+    if window and wanted and wanted > window:
+        raise RequestError(f"max_length {wanted} is over the model's window of {window} tokens.")
+    for name in ("per_device_train_batch_size", "num_train_epochs", "max_length"):
+        if chosen.trainer.get(name, 1) <= 0:
+            raise RequestError(f"{name} must be above 0, not {chosen.trainer[name]}.")
+    on_cpu = next(root.parameters()).device.type == "cpu"
+    with tempfile.TemporaryDirectory() as folder, process_state_kept():
+        try:
+            objective.config_class()(
+                **chosen.trainer, output_dir=folder, report_to="none", use_cpu=on_cpu
+            )
+        except (ValueError, TypeError, ImportError) as error:
+            reason = " ".join(str(error).split())
+            raise RequestError(f"The trainer refuses these settings: {reason}") from None
+
+
+def _rows(
+    request: Request, bindings: Bindings, objective: Objective, tokenizer: Any, chosen: Settings
+) -> Rows:
+    given = bindings.data if bindings.data is not None else request.data
+    if given is None:
+        raise DataError(
+            "There is nothing to learn from: give --data with a variable, a path, tiny:NAME or "
+            "hub:owner/name, or rows under data: in the body."
+        )
+    held_out = bindings.eval if bindings.eval is not None else request.eval
+    if held_out is not None and not isinstance(held_out, int | float):
+        held_out = data.read(held_out, bindings.namespace)
+    return objective.rows(
+        data.read(given, bindings.namespace),
+        tokenizer,
+        columns=request.columns,
+        eval=held_out,
+        max_length=chosen.trainer["max_length"],
+    )
+
+
+def _notes(handle: Handle, parent: Record | None, resumed: Record | None) -> list[str]:
+    notes = []
+    if parent is not None:
+        notes.append(f"goes on from {parent.label}")
+    if resumed is not None:
+        done = int(resumed.metrics.get("steps", 0))
+        notes.append(f"goes on with {resumed.label}, which was stopped after step {done}")
+    import torch
+
+    if torch.cuda.is_available() and next(handle.root.parameters()).device.type == "cpu":
+        notes.append("the model is on the CPU though a GPU is there: model.to('cuda') is faster")
+    return notes

@@ -1,0 +1,235 @@
+"""One run, from a request to an adapter on the shelf."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbpeft import __version__
+from nbpeft.closing import finished, stopped, unsaved
+from nbpeft.config import settings as configured
+from nbpeft.errors import Stopped
+from nbpeft.events import Events, Failed, Planned
+from nbpeft.guard import Guard
+from nbpeft.places import Job, Outcome
+from nbpeft.places.stop import Stop
+from nbpeft.plan import Plan
+from nbpeft.prepare import Bindings, Prepared, prepare
+from nbpeft.quiet import quiet
+from nbpeft.request import Request
+from nbpeft.session.record import Record
+from nbpeft.session.session import Session
+
+if TYPE_CHECKING:
+    from nbpeft.mounts import Mount
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run came to; plain values, so that keeping it keeps no tensor."""
+
+    plan: Plan
+    record: Record | None
+    """None after a dry run."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """`loss`, `held_out_loss`, `held_out_loss_before`, `steps`, `seconds`."""
+        return dict(self.record.metrics) if self.record else {}
+
+    def __repr__(self) -> str:
+        if self.record is None:
+            return f"Run({self.plan.name}, dry: {self.plan.steps} steps planned)"
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        return f"Run({self.record.label}: {figures})"
+
+
+def run(request: Request, session: Session, bindings: Bindings, events: Events) -> Run:
+    """Check, plan, train, shelve; whatever happens, the model is left as it was.
+
+    Raises an NbPeftError when something can't be, Stopped when the user stopped it (what was
+    trained so far is kept), and whatever the libraries raise, with nothing held in memory.
+    """
+    ready = prepare(request, session, bindings)
+    events.emit(Planned(ready.plan, dry_run=request.dry_run))
+    if request.dry_run:
+        return Run(ready.plan, None)
+    stop = Stop()
+    with _reported(events), stop, _scrubbed(), _guarded(ready):
+        record, outcome, failure = _train(ready, session, events, stop)
+    events.emit(finished(record, outcome))
+    if failure is not None:
+        raise unsaved(record, failure) from failure
+    if request.attach:
+        session.attach(ready.handle, record.label)
+    if stop.asked or outcome.stopped:
+        raise Stopped(stopped(record, outcome))
+    return Run(ready.plan, record)
+
+
+def _train(
+    ready: Prepared, session: Session, events: Events, stop: Stop
+) -> tuple[Record, Outcome, Exception | None]:
+    """Mount over the bare base, train, keep; the base is bare again after."""
+    handle, root = ready.handle, ready.handle.root
+    with handle.bare(), tempfile.TemporaryDirectory(prefix="nbpeft-") as temporary:
+        mount = _mount(ready)
+        mount.attach(root)
+        try:
+            with mount.as_peft(root) as model, Guard(model, writable=list(model.parameters())):
+                job = Job(
+                    name=ready.request.name,
+                    model=model,
+                    tokenizer=ready.tokenizer,
+                    rows=ready.rows,
+                    method=ready.method,
+                    objective=ready.objective,
+                    settings=ready.settings.trainer,
+                    folder=Path(temporary),
+                    events=events,
+                    stop=stop,
+                    resume_from=_resume_from(ready, session, Path(temporary)),
+                )
+                outcome = ready.place.train(job)
+            if outcome.steps == 0:
+                raise Stopped(f"{ready.request.name} was stopped before its first step.")
+            record = _record(ready, outcome)
+            return _keep(ready, session, mount, record, outcome)
+        finally:
+            mount.detach(root)
+
+
+def _mount(ready: Prepared) -> Mount:
+    """The adapter of this run: fresh under the run's seed, or the parent's weights."""
+    import torch
+
+    torch.manual_seed(ready.settings.trainer.get("seed", 42))
+    root = ready.handle.root
+    before = ready.resumed or ready.parent
+    if before is not None:
+        assert before.path is not None
+        return ready.method.load(root, before.path)
+    return ready.method.mount(root, ready.settings.method)
+
+
+def _resume_from(ready: Prepared, session: Session, folder: Path) -> Path | None:
+    """The stopped run's state, under the name that the trainer reads the step from."""
+    if ready.resumed is None:
+        return None
+    kept = session.shelf.resume_folder(ready.resumed)
+    assert kept is not None  # checked while preparing
+    checkpoint = folder / f"checkpoint-{int(ready.resumed.metrics['steps'])}"
+    checkpoint.symlink_to(kept, target_is_directory=True)
+    return checkpoint
+
+
+def _keep(
+    ready: Prepared, session: Session, mount: Mount, record: Record, outcome: Outcome
+) -> tuple[Record, Outcome, Exception | None]:
+    """Shelve; an adapter that can't be written stays in the kernel, and the error is handed on."""
+    handle = ready.handle
+    try:
+        record = session.shelf.put(
+            record,
+            lambda folder: mount.save(handle.root, folder),
+            resume=outcome.resume,
+            keep=configured().keep_versions,
+        )
+    except Exception as error:  # noqa: BLE001  raised again by `run`, once the model is put back
+        return session.keep_unsaved(handle, record, mount), outcome, error
+    if ready.resumed is not None:
+        session.shelf.drop_resume(ready.resumed)
+    return session.keep(handle, record, mount), outcome, None
+
+
+def _record(ready: Prepared, outcome: Outcome) -> Record:
+    tail = [loss for _, loss in outcome.losses[-max(1, len(outcome.losses) // 10) :]]
+    metrics: dict[str, float] = {"steps": outcome.steps, "seconds": round(outcome.seconds, 3)}
+    if tail:
+        metrics["loss"] = sum(tail) / len(tail)
+    if outcome.held_out:
+        metrics["held_out_loss_before"] = outcome.held_out[0][1]
+    if outcome.held_out[1:]:
+        metrics["held_out_loss"] = outcome.held_out[-1][1]
+    if ready.resumed is not None:
+        metrics["seconds"] += ready.resumed.metrics.get("seconds", 0.0)
+    rows = ready.rows
+    return Record(
+        name=ready.request.name,
+        version=ready.plan.version,
+        method=ready.method.name,
+        objective=ready.objective.name,
+        model=ready.handle.fingerprint,
+        trainable_parameters=ready.plan.trainable_parameters,
+        total_parameters=ready.plan.total_parameters,
+        metrics=metrics,
+        losses=tuple(outcome.losses),
+        held_out=tuple(outcome.held_out),
+        request=ready.request.to_dict(),
+        settings={"method": ready.settings.method, "trainer": ready.settings.trainer},
+        data={
+            "fingerprint": rows.fingerprint,
+            "rendering": rows.rendering.to_dict(),
+            "prompts": list(rows.sample_prompts),
+        },
+        parent=ready.parent.label if ready.parent else None,
+        partial=outcome.stopped,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=library_versions(),
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Of the libraries that decide what an adapter is."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "transformers", "peft", "trl")} | {
+        "nbpeft": __version__
+    }
+
+
+@contextlib.contextmanager
+def _guarded(ready: Prepared) -> Iterator[None]:
+    handle = ready.handle
+    with Guard(handle.root, handle.owner, tokenizer=ready.tokenizer), quiet():
+        yield
+
+
+@contextlib.contextmanager
+def _reported(events: Events) -> Iterator[None]:
+    """Views learn of an end that is not a success, and close what they show."""
+    try:
+        yield
+    except BaseException as error:
+        events.emit(Failed(" ".join(str(error).split()) or type(error).__name__))
+        raise
+
+
+@contextlib.contextmanager
+def _scrubbed() -> Iterator[None]:
+    """Free what a failed run holds: its traceback's frames keep batches, gradients, optimizer."""
+    try:
+        yield
+    except BaseException as error:
+        seen: BaseException | None = error
+        while seen is not None:
+            traceback.clear_frames(seen.__traceback__)
+            seen = seen.__context__
+        raise
+    finally:
+        _free()
+
+
+def _free() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,98 @@
+"""What the training tests share: a fresh session each, and a way to note all that may change."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+import nbpeft
+import nbpeft.session
+
+
+@pytest.fixture(autouse=True)
+def fresh_session(monkeypatch):
+    """A session of the test's own, as a new kernel has."""
+    monkeypatch.setattr(nbpeft.session, "_current", None)
+
+
+@pytest.fixture(scope="session")
+def chats():
+    """The embedded pirate chats."""
+    return nbpeft.load_data("pirate")
+
+
+@pytest.fixture
+def tune(tiny_pair, chats):
+    """`tune("name", max_steps=3, …)` on the test's own tiny model; `.model`, `.tokenizer`."""
+    model, tokenizer = tiny_pair
+
+    def call(name, **words):
+        settings = {"data": chats, "max_steps": 3, "eval": 8, "batch_size": 4} | words
+        return nbpeft.finetune(name, model=model, tokenizer=tokenizer, **settings)
+
+    call.model, call.tokenizer = model, tokenizer
+    return call
+
+
+PROBE = torch.arange(4, 28).reshape(2, 12)
+
+
+def logits(model):
+    """The model's logits on fixed tokens, in eval mode; modes are put back."""
+    modes = [(m, m.training) for m in model.modules()]
+    with torch.no_grad():
+        result = model.eval()(PROBE).logits.clone()
+    for module, mode in modes:
+        module.training = mode
+    return result
+
+
+def state_of(model, tokenizer):
+    """All that training might leave behind, as plain values: compare two with `differences`."""
+    modules = dict(model.named_modules())
+    state = {"threads": {t.name for t in threading.enumerate() if t.is_alive()}}
+    for path, module in modules.items():
+        here = f"module {path or 'root'}"
+        state[f"{here} is"] = id(module)
+        for name, value in module.__dict__.items():
+            if name in ("_parameters", "_buffers", "_modules") or "hook" in name:
+                state[f"{here}.{name}"] = {k: id(v) for k, v in dict(value or {}).items()}
+            else:
+                state[f"{here}.{name}"] = repr(value) if not callable(value) else id(value)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        state[f"{name} value"] = tensor.detach().numpy().tobytes()
+        state[f"{name} flags"] = (tensor.requires_grad, tensor.grad is None, tensor.data_ptr())
+    state["config"] = model.config.to_dict()
+    state["generation_config"] = model.generation_config.to_dict()
+    state["tokenizer"] = {k: repr(v) for k, v in tokenizer.__dict__.items()}
+    backend = tokenizer.backend_tokenizer
+    state["tokenizer backend"] = (backend.padding, backend.truncation, len(tokenizer))
+    state["random"] = (random.getstate(), repr(np.random.get_state()), random_bytes())
+    state["environment"] = dict(os.environ)
+    state["signal"] = signal.getsignal(signal.SIGINT)
+    state["grad"] = torch.is_grad_enabled()
+    state["warnings"] = list(warnings.filters)
+    state["loggers"] = {
+        name: logging.getLogger(name).level for name in ("transformers", "peft", "trl", "datasets")
+    }
+    for kind in (AcceleratorState, GradientState, PartialState):
+        state[kind.__name__] = sorted(kind._shared_state)
+    return state
+
+
+def random_bytes():
+    return torch.get_rng_state().numpy().tobytes()
+
+
+def differences(before, after):
+    """The names of what differs; empty when nothing does."""
+    return [k for k in {**before, **after} if before.get(k, "absent") != after.get(k, "absent")]

@@ -1,0 +1,118 @@
+"""The magics as IPython has them: registered, with help made from the options, and gone again."""
+
+import pytest
+from test_errors import new_shell
+
+import nbpeft
+from nbpeft.config import NbPeft, settings
+from nbpeft.methods import methods
+from nbpeft.objectives import objectives
+from nbpeft.places import places
+from nbpeft.request import options
+
+LINE = {"finetune", "peft_adapters", "peft_attach", "peft_compare"}
+CELL = {"finetune", "peft_compare"}
+
+
+@pytest.fixture
+def shell():
+    NbPeft.clear_instance()
+    shell = new_shell()
+    shell.run_line_magic("load_ext", "nbpeft")
+    yield shell
+    NbPeft.clear_instance()
+
+
+def ours(shell, kind):
+    return {name for name in shell.magics_manager.magics[kind] if name in LINE}
+
+
+def test_loading_and_unloading_the_extension(shell):
+    assert (ours(shell, "line"), ours(shell, "cell")) == (LINE, CELL)
+    shell.run_line_magic("unload_ext", "nbpeft")
+    assert (ours(shell, "line"), ours(shell, "cell")) == (set(), set())
+    assert settings() not in shell.configurables
+    shell.run_line_magic("load_ext", "nbpeft")
+    assert ours(shell, "cell") == CELL
+
+
+def test_reloading_registers_once(shell):
+    shell.run_line_magic("reload_ext", "nbpeft")
+    nbpeft.load_ipython_extension(shell)
+    assert shell.configurables.count(settings()) == 1
+
+
+@pytest.mark.parametrize("asked", ["%%finetune?", "%finetune?", "?%%finetune"])
+def test_help_has_every_option_and_every_entry(shell, capsys, asked):
+    shell.run_cell(asked)
+    shown = capsys.readouterr().out
+    words = " ".join(shown.split())
+    for option in options():
+        if option.name != "name":
+            flag = f"  --{option.name.rstrip('_').replace('_', '-')}"
+            lines = [line for line in shown.splitlines() if f"{line} ".startswith(f"{flag} ")]
+            assert len(lines) == 1, option.name
+            assert option.metadata["help"] in words
+            assert option.metadata["shown"] in lines[0]
+    for entry in (*methods, *objectives, *places):
+        assert f"{entry.name} ({entry.summary})" in words
+
+
+def test_help_says_what_stands_when_nothing_is_given(shell, capsys):
+    shell.run_cell("%%finetune?")
+    words = " ".join(capsys.readouterr().out.split())
+    assert [d for d in ("lora", "sft", "kernel") if f"(default: {d})" not in words] == []
+
+
+def test_help_fits_a_notebook_s_width(shell):
+    for kind in ("line", "cell"):
+        for name in ours(shell, kind):
+            help_ = shell.magics_manager.magics[kind][name].__doc__
+            assert max(map(len, help_.splitlines())) <= 100, name
+
+
+@pytest.mark.parametrize("name", sorted(LINE - {"finetune"}))
+def test_every_other_magic_has_help(shell, capsys, name):
+    shell.run_cell(f"%{name}?")
+    assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+def test_settings_are_set_and_shown_by_config(shell, capsys):
+    assert settings().keep_versions == 3
+    assert shell.run_cell("%config NbPeft.keep_versions = 5").success
+    assert shell.run_cell("%config NbPeft.defaults = {'rank': 8}").success
+    assert (settings().keep_versions, settings().defaults) == (5, {"rank": 8})
+    shell.run_cell("%config NbPeft")
+    shown = capsys.readouterr().out
+    assert [name for name in settings().trait_names(config=True) if name not in shown] == []
+
+
+@pytest.mark.parametrize("value", ["-1", "'many'", "1.5"])
+def test_a_setting_of_the_wrong_kind_leaves_the_old_one(shell, value):
+    shell.run_cell(f"%config NbPeft.keep_versions = {value}")
+    assert settings().keep_versions == 3
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("%finetune p --data 'x", "quotation"),
+        ("%finetune a b", "'a'"),
+        ("%%finetune p\nrank: [1, ]]", "line 1"),
+        ("%%finetune p --rank 8\nrank: 9", "'rank'"),
+        ("%%finetune p\nrank: many", "many"),
+        ("%peft_attach", "--none"),
+        ("%peft_attach a --none", "--none"),
+        ("%peft_attach a --modle m", "--model"),
+        ("%peft_adapters x", "%peft_adapters"),
+        ("%peft_compare base --max_tokens 3", "--max-new-tokens"),
+        ("%%peft_compare base\n- [1", "YAML"),
+    ],
+)
+def test_a_mistyped_cell_fails_with_one_line(shell, capsys, cell, says):
+    done = shell.run_cell(cell)
+    assert done.success is False
+    printed = capsys.readouterr()
+    (line,) = (printed.out + printed.err).splitlines()
+    assert line.startswith("RequestError: ")
+    assert says in line
