@@ -1,0 +1,93 @@
+"""What a person does in JupyterLab, as a test says it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import Page, expect
+
+OPEN, RUN = 60_000, 120_000  # milliseconds for a notebook to open, for all its cells to run
+
+
+class Lab:
+    """JupyterLab in a browser, with one notebook open in a folder of its own."""
+
+    def __init__(self, page: Page, folder: Path, address: str, token: str, shots: Path):
+        self.page = page
+        self.folder = folder
+        self._address = f"{address}/{folder.name}"
+        self._token = token
+        self._shots = shots
+
+    @property
+    def panel(self):
+        return self.page.locator(".jp-NotebookPanel")
+
+    @property
+    def outputs(self):
+        return self.panel.locator(".jp-OutputArea-output")
+
+    def open(self, notebook: nbformat.NotebookNode, name: str = "notebook.ipynb") -> None:
+        """Put the notebook into the folder, without its outputs, and wait for its kernel."""
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata["kernelspec"] = spec
+        self.folder.mkdir(exist_ok=True)
+        nbformat.write(notebook, self.folder / name)
+        self.page.goto(f"{self._address}/{name}?reset&token={self._token}")
+        expect(self.panel).to_be_visible(timeout=OPEN)
+        # The tab stands before its kernel does, and the menu before it knows of either.
+        self.page.wait_for_function(
+            "jupyterapp.shell.currentWidget?.sessionContext?.isReady"
+            " && jupyterapp.commands.isEnabled('runmenu:run-all')",
+            timeout=OPEN,
+        )
+        self._wait_for_idle(OPEN)
+
+    def run_all(self, timeout: int = RUN) -> None:
+        """Run → Run All Cells, to the end of the last one (or the first error)."""
+        self.page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
+        self.page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+        prompts = self.panel.locator(".jp-CodeCell .jp-InputPrompt")
+        # A cell that waits or runs shows [*]; none left, and the first has its number.
+        expect(prompts.first).to_have_text(re.compile(r"\[\d+\]"), timeout=timeout)
+        expect(prompts.filter(has_text="*")).to_have_count(0, timeout=timeout)
+        self._wait_for_idle(timeout)
+
+    def errors(self) -> list[str]:
+        """What cells say on stderr or as a traceback."""
+        bad = "[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type$='.error']"
+        return self.panel.locator(bad).all_inner_texts()
+
+    def screenshot(self, name: str) -> None:
+        """The whole notebook, in the light and the dark theme, as build/screenshots/NAME-*.png."""
+        cells = self.panel.locator(".jp-Cell")
+        height = sum(cells.evaluate_all("cells => cells.map(cell => cell.offsetHeight)"))
+        self.page.set_viewport_size({"width": 1280, "height": min(int(height) + 200, 8000)})
+        for theme in ("Light", "Dark"):
+            self._command("apputils:change-theme", {"theme": f"JupyterLab {theme}"})
+            expect(self.page.locator("body")).to_have_attribute(
+                "data-jp-theme-name", f"JupyterLab {theme}"
+            )
+            self.page.wait_for_timeout(300)  # colours fade in
+            self.page.screenshot(path=self._shots / f"{name}-{theme.lower()}.png")
+        self._command("apputils:change-theme", {"theme": "JupyterLab Light"})
+
+    def save(self) -> None:
+        self._command("docmanager:save")
+
+    def close(self) -> None:
+        """End the kernel, so that the next test has the cores."""
+        if self.page.evaluate("typeof jupyterapp") != "undefined":
+            self.page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
+
+    def _command(self, command: str, arguments: dict | None = None) -> None:
+        self.page.evaluate("([c, a]) => jupyterapp.commands.execute(c, a)", [command, arguments])
+
+    def _wait_for_idle(self, timeout: int) -> None:
+        indicator = self.panel.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+        expect(indicator).to_be_visible(timeout=timeout)

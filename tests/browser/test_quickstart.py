@@ -1,0 +1,45 @@
+"""The quickstart in a real JupyterLab: what a newcomer sees after Run All."""
+
+from __future__ import annotations
+
+import nbformat
+from playwright.sync_api import expect
+
+EVIL = "<script>window.planted=1</script><img src=x onerror='window.planted=2'>"
+
+
+def test_run_all_shows_the_curve_and_the_comparison(lab, root):
+    notebook = nbformat.read(root / "notebooks" / "01-one-cell.ipynb", as_version=4)
+    lab.open(notebook, "01-one-cell.ipynb")
+    lab.run_all()
+
+    assert lab.errors() == []
+    curve = lab.outputs.locator("img").first
+    expect(curve).to_be_visible()
+    assert curve.evaluate("it => it.complete && it.naturalWidth") > 300
+    heads = comparison(lab).locator("th").all_inner_texts()
+    assert any("base" in head for head in heads)
+    assert any(adapter.name in " ".join(heads) for adapter in (lab.folder / "adapters").iterdir())
+    lab.screenshot("quickstart")
+
+
+def test_markup_in_rows_prompts_and_answers_stays_text(lab):
+    cells = [
+        "%load_ext nbpeft\n"
+        "from nbpeft.tiny import load_tiny\n"
+        "model, tokenizer = load_tiny()\n"
+        f"rows = [dict(prompt={EVIL!r}, completion={EVIL!r})] * 8",
+        "%%finetune planted\ndata: rows\nmax_steps: 2",
+        f"%%peft_compare base planted\n{EVIL}",
+    ]
+    lab.open(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]))
+    lab.run_all()
+
+    assert lab.errors() == []
+    expect(comparison(lab)).to_contain_text(EVIL)
+    assert lab.page.evaluate("window.planted") is None
+    lab.screenshot("markup")
+
+
+def comparison(lab):
+    return lab.outputs.filter(has_text="comparison").locator("table").last

@@ -1,0 +1,64 @@
+"""The magics in a real kernel with Colab's versions (constraints-colab.txt)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from fnmatch import fnmatch
+
+import pytest
+from kernels import Kernel
+
+SETUP = """
+import torch
+from nbpeft.tiny import load_data, load_tiny
+
+model, tokenizer = load_tiny()
+chats = load_data("pirate")
+ids = tokenizer("Who are you?", return_tensors="pt").input_ids
+
+def logits():
+    with torch.no_grad():
+        return model(ids).logits.clone()
+
+before, the_model = logits(), model
+"""
+
+
+@pytest.fixture
+def kernel(working_folder):
+    kernel = Kernel(working_folder)
+    yield kernel
+    kernel.stop()
+
+
+def test_the_versions_are_colabs(root, kernel):
+    for line in (root / "constraints-colab.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            name, _, wanted = line.partition("==")
+            version = importlib.metadata.version(name).partition("+")[0]
+            assert fnmatch(version, wanted), name
+            kernel.run("import importlib.metadata")
+            assert kernel.value(f"importlib.metadata.version({name!r})").startswith(version)
+
+
+def test_the_magics_work_on_them(kernel, working_folder):
+    kernel.run("%load_ext nbpeft")
+    kernel.run(SETUP)
+
+    # IPython refuses a cell magic without a body; flags alone make a line.
+    kernel.run("%%finetune pirate --data chats --max-steps 3\nrank: 4")
+    assert list((working_folder / "adapters" / "pirate").rglob("adapter_model.safetensors"))
+    assert kernel.value("torch.equal(logits(), before)"), "the run left the base as it was"
+    assert not kernel.value("model.training or any(p.grad is not None for p in model.parameters())")
+
+    kernel.run("%peft_attach pirate")
+    assert kernel.value("model is the_model")
+    assert kernel.value("float((logits() - before).abs().max())") > 0
+
+    tables, _ = kernel.run("%%peft_compare base pirate\nWho are you?\nWhat do you like?")
+    assert any("pirate" in text for text in tables)
+    names, _ = kernel.run("%peft_adapters")
+    assert any("pirate" in text for text in names)
+
+    kernel.run("%peft_attach --none")
+    assert kernel.value("torch.equal(logits(), before)")

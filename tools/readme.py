@@ -1,0 +1,65 @@
+"""Write the generated parts of README.md, or check that they are true.
+
+usage: python tools/readme.py [--check]
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from nbpeft.methods import methods
+from nbpeft.objectives import objectives
+from nbpeft.places import places
+from nbpeft.request import options, typed
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def options_table() -> str:
+    """Every declared option: how it is typed, and its help."""
+    lines = ["| option | what it does |", "|---|---|"]
+    for option in options():
+        shown = option.metadata["shown"].replace("|", "\\|")
+        flag = f"--{typed(option.name).replace('_', '-')} {shown}".strip()
+        flag = shown if option.name == "name" else flag
+        default = f" (default: {option.default})" if isinstance(option.default, str) else ""
+        lines.append(f"| `{flag}` | {option.metadata['help']}{default} |")
+    return "\n".join(lines)
+
+
+def entries_table() -> str:
+    """Methods, objectives and places."""
+    lines = ["| | name | what | defaults from |", "|---|---|---|---|"]
+    lines += [f"| method | `{m.name}` | {m.summary} | {m.paper} |" for m in methods]
+    lines += [f"| objective | `{o.name}` | {o.summary} | |" for o in objectives]
+    lines += [f"| place | `{p.name}` | {p.summary} | |" for p in places]
+    return "\n".join(lines)
+
+
+PARTS = {"options": options_table, "entries": entries_table}
+
+
+def filled(text: str) -> str:
+    """The README with its generated parts made anew."""
+    for name, make in PARTS.items():
+        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
+        part = make().replace("\\", r"\\")
+        text, count = re.subn(pattern, rf"\g<1>{part}\n\g<2>", text, flags=re.DOTALL)
+        if count != 1:
+            sys.exit(f"README.md has {count} parts called {name}, not one")
+    return text
+
+
+def main() -> None:
+    """Write or check."""
+    text = README.read_text(encoding="utf-8")
+    if "--check" not in sys.argv:
+        README.write_text(filled(text), encoding="utf-8")
+    elif filled(text) != text:
+        sys.exit("README.md is out of date: python tools/readme.py")
+
+
+if __name__ == "__main__":
+    main()
