@@ -65,9 +65,7 @@ class Lab:
 
     def screenshot(self, name: str) -> None:
         """The whole notebook, in the light and the dark theme, as build/screenshots/NAME-*.png."""
-        cells = self.panel.locator(".jp-Cell")
-        height = sum(cells.evaluate_all("cells => cells.map(cell => cell.offsetHeight)"))
-        self.page.set_viewport_size({"width": 1280, "height": min(int(height) + 200, 8000)})
+        self._show_whole()
         for theme in ("Light", "Dark"):
             self._command("apputils:change-theme", {"theme": f"JupyterLab {theme}"})
             expect(self.page.locator("body")).to_have_attribute(
@@ -76,6 +74,30 @@ class Lab:
             self.page.wait_for_timeout(300)  # colours fade in
             self.page.screenshot(path=self._shots / f"{name}-{theme.lower()}.png")
         self._command("apputils:change-theme", {"theme": "JupyterLab Light"})
+
+    def picture(self, name: str, first: int, last: int) -> None:
+        """The cells from `first` to `last`, as build/screenshots/NAME.png."""
+        self._command("application:toggle-left-area")
+        self._show_whole(width=1000)
+        top, bottom = (
+            self.panel.locator(".jp-Cell").nth(place).bounding_box() for place in (first, last)
+        )
+        clip = {
+            "x": top["x"],
+            "y": top["y"],
+            "width": top["width"],
+            "height": bottom["y"] + bottom["height"] - top["y"],
+        }
+        self.page.screenshot(path=self._shots / f"{name}.png", clip=clip)
+        self._command("application:toggle-left-area")
+
+    def _show_whole(self, width: int = 1280) -> None:
+        """Make the window as high as the notebook, and show it from the top."""
+        cells = self.panel.locator(".jp-Cell")
+        height = sum(cells.evaluate_all("cells => cells.map(cell => cell.offsetHeight)"))
+        self.page.set_viewport_size({"width": width, "height": min(int(height) + 200, 8000)})
+        self.panel.locator(".jp-WindowedPanel-outer").evaluate("it => it.scrollTo(0, 0)")
+        self.page.wait_for_timeout(500)  # Lab lays the cells out anew
 
     def save(self) -> None:
         self._command("docmanager:save")

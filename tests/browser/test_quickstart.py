@@ -21,6 +21,7 @@ def test_run_all_shows_the_curve_and_the_comparison(lab, root):
     assert any("base" in head for head in heads)
     assert any(adapter.name in " ".join(heads) for adapter in (lab.folder / "adapters").iterdir())
     lab.screenshot("quickstart")
+    lab.picture("one-cell", first=1, last=5)
 
 
 def test_markup_in_rows_prompts_and_answers_stays_text(lab):
