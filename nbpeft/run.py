@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import shutil
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -126,7 +127,7 @@ def _resume_from(ready: Prepared, session: Session, folder: Path) -> Path | None
     kept = session.shelf.resume_folder(ready.resumed)
     assert kept is not None  # checked while preparing
     checkpoint = folder / f"checkpoint-{int(ready.resumed.metrics['steps'])}"
-    checkpoint.symlink_to(kept, target_is_directory=True)
+    shutil.copytree(kept, checkpoint)
     return checkpoint
 
 

@@ -41,8 +41,9 @@ class Handle:
             self.attached = active_name(root)
             self.resting = next(iter(self.adopted.values()))
             self.in_tree = self.adopted.get(self.attached or "", self.resting)
+        self.fingerprint = ""
+        self.refresh()
         with self.bare():
-            self.fingerprint = fingerprint(root)
             self.total_parameters = sum(p.numel() for p in root.parameters())
 
     @property
@@ -60,6 +61,15 @@ class Handle:
     def refers_to(self, root: nn.Module) -> bool:
         """Whether this is the handle of that model."""
         return self._root() is root
+
+    def refresh(self) -> None:
+        """Look at the base again: trained by hand meanwhile, it is another one to its adapters."""
+        with self.bare():
+            now = fingerprint(self.root)
+        if now != self.fingerprint:
+            self.fingerprint = now
+            kept = {*self.adopted, self.attached}
+            self.mounts = {label: m for label, m in self.mounts.items() if label in kept}
 
     def attach(self, label: str | None) -> None:
         """Answer as the mount called `label` from now on, or as the bare base."""

@@ -42,6 +42,7 @@ class Session:
         root = root_of(model)
         for handle in self._handles:
             if handle.refers_to(root):
+                handle.refresh()
                 return handle
         handle = Handle(root, model)
         self._handles.append(handle)

@@ -219,3 +219,18 @@ def test_rows_are_what_the_seam_takes(tune):
     assert isinstance(seen[0], Rows)
     assert set(seen[0].train.column_names) == {"input_ids", "labels"}
     assert "causal logits" in objectives.get("sft").gives
+
+
+def test_nothing_is_reported_to_anybody(tune, monkeypatch):
+    """TRL's trainers tell the hub of every use, online and where nobody has said no."""
+    import huggingface_hub.constants
+    import huggingface_hub.utils._telemetry as telemetry
+
+    sent = []
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", False)
+    monkeypatch.setattr(telemetry, "_start_telemetry_thread", lambda: sent.append(1))
+    monkeypatch.setenv("WANDB_PROJECT", "x")
+    tune("one")
+    assert sent == []
+    assert huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY is False

@@ -72,6 +72,16 @@ def test_another_model_is_refused(tune):
         nbpeft.attach("pirate", model=other)
 
 
+def test_a_base_that_was_trained_by_hand_is_another_one(tune):
+    tune("pirate")
+    with torch.no_grad():
+        tune.model.model.layers[0].mlp.up_proj.weight.mul_(1.5)
+    with pytest.raises(AdapterError, match="another model"):
+        nbpeft.attach("pirate", model=tune.model)
+    assert tune("pirate").record.version == 2
+    nbpeft.attach("pirate", model=tune.model)
+
+
 def test_going_on_from_itself_is_refused(tune):
     tune("pirate")
     with pytest.raises(nbpeft.NbPeftError, match="itself"):
