@@ -19,7 +19,7 @@ Point = tuple[float, float]
 
 _TRAIN_POINTS, _HELD_OUT_POINTS = 400, 100
 # Both read on white and on JupyterLab's dark ground; the ground itself is left transparent.
-_GREY, _BLUE, _ORANGE = "#808080", "#3d8bd9", "#e0782f"
+GREY, BLUE, ORANGE = "#808080", "#3d8bd9", "#e0782f"
 _INCHES, _DPI = (6.4, 2.8), 128
 WIDTH = 640
 """Pixels at which the picture is meant to be shown; it holds more, for dense screens."""
@@ -84,22 +84,22 @@ def _figure(train: Sequence[Point], held_out: Sequence[Point], title: str) -> Fi
     axes = figure.add_subplot()
     # A run of one step has no line to draw.
     alone = {"marker": "o"} if len(train) == 1 else {}
-    _draw(axes, train, _TRAIN_POINTS, label="trained rows", color=_BLUE, linewidth=1.4, **alone)
+    _draw(axes, train, _TRAIN_POINTS, label="trained rows", color=BLUE, linewidth=1.4, **alone)
     _draw(
         axes, held_out, _HELD_OUT_POINTS,
-        label="held-out rows", color=_ORANGE, linewidth=1.0, marker="o", markersize=4.5,
+        label="held-out rows", color=ORANGE, linewidth=1.0, marker="o", markersize=4.5,
     )  # fmt: skip
-    axes.set_title(title, color=_GREY, fontsize=10, loc="left", parse_math=False)
-    axes.set_xlabel("step", color=_GREY)
-    axes.set_ylabel("loss (nats per token)", color=_GREY)
-    axes.tick_params(colors=_GREY)
+    axes.set_title(title, color=GREY, fontsize=10, loc="left", parse_math=False)
+    axes.set_xlabel("step", color=GREY)
+    axes.set_ylabel("loss (nats per token)", color=GREY)
+    axes.tick_params(colors=GREY)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
-    axes.grid(color=_GREY, alpha=0.25, linewidth=0.6)
+    axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
     for side, spine in axes.spines.items():
-        spine.set_color(_GREY)
+        spine.set_color(GREY)
         spine.set_visible(side in ("left", "bottom"))
     if axes.lines:
-        axes.legend(frameon=False, labelcolor=_GREY, fontsize=9)
+        axes.legend(frameon=False, labelcolor=GREY, fontsize=9)
     return figure
 
 

@@ -39,6 +39,13 @@ def plain(text: str, limit: int = LIMIT, one_line: bool = False) -> str:
     return safe.replace("\n", "⏎") if one_line else safe
 
 
+def glimpse(text: str, limit: int = 300) -> str:
+    """The beginning of a text of which that is enough, '(empty)' for none; not made safe."""
+    if not text.strip():
+        return "(empty)"
+    return text if len(text) <= limit else f"{text[:limit].rstrip()}…"
+
+
 def _cut(text: str, limit: int) -> str:
     """The first `limit` characters, and how many there are beyond them."""
     more = len(text) - limit
