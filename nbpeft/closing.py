@@ -7,7 +7,7 @@ from pathlib import Path
 from nbpeft.errors import AdapterError
 from nbpeft.events import Finished
 from nbpeft.places import Outcome
-from nbpeft.rendering import count, duration, nats, percent
+from nbpeft.rendering import bytes_size, count, duration, glimpse, nats, percent
 from nbpeft.session.record import Record
 
 
@@ -20,9 +20,12 @@ def finished(record: Record, outcome: Outcome) -> Finished:
         rows.append(("held-out loss", f"{nats(before)} → {nats(after)}"))
     if "loss" in metrics:
         rows.append(("training loss", nats(metrics["loss"])))
+    rows += _samples(outcome)
     rows += [
         ("steps", f"{outcome.steps} of {outcome.steps_planned}"),
         ("time", duration(metrics["seconds"])),
+        ("speed", f"{count(round(outcome.tokens_per_second))} tokens/s"),
+        ("peak memory", f"{bytes_size(outcome.peak_memory)} ({_holder(outcome.device)})"),
         (
             "trained parameters",
             f"{count(record.trainable_parameters)} ({percent(record.trainable_percent)})",
@@ -53,6 +56,25 @@ def unsaved(record: Record, failure: Exception) -> AdapterError:
         f"{record.label} was trained but could not be written to the shelf: {reason}. It is in "
         f"this kernel as {record.name}; make room and type nbpeft.save('{record.name}')."
     )
+
+
+def _samples(outcome: Outcome) -> list[tuple[str, str]]:
+    """One prompt of the data and what it was answered before and after."""
+    if not outcome.samples:
+        return []
+    first, last = outcome.samples[0], outcome.samples[-1]
+    rows = [("sample prompt", glimpse(first.prompt))]
+    # A resumed run began elsewhere.
+    rows += [("answer before", glimpse(first.text))] if first.step == 0 else []
+    if last.step:
+        when = "after" if last.step == outcome.steps else f"at step {last.step}"
+        rows.append((f"answer {when}", glimpse(last.text)))
+    return rows
+
+
+def _holder(device: str) -> str:
+    """Whose memory it is: a GPU's, or all of this process's."""
+    return device if device.startswith("cuda") else "this process"
 
 
 def _where(record: Record) -> str:

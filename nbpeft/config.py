@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Dict, Int, Unicode
+from traitlets import Bool, Dict, Int, Unicode
 from traitlets.config import SingletonConfigurable
 
 
@@ -14,6 +14,11 @@ class NbPeft(SingletonConfigurable):
     ).tag(config=True)
     keep_versions = Int(
         3, min=0, help="How many earlier versions of a name stay on the shelf (NAME@1, …)."
+    ).tag(config=True)
+    samples = Bool(
+        True,
+        help="Whether a run answers one prompt of the data before training and now and then while "
+        "it goes on; prompt and answers are shown, and saved with the notebook.",
     ).tag(config=True)
     defaults = Dict(
         help="Settings for every run that neither the line nor the body gives, by the same words: "

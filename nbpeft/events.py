@@ -44,6 +44,12 @@ class Progressed:
     """Since training began."""
     tokens: int
     """Tokens seen since training began, padding not counted."""
+    tokens_per_second: float = 0.0
+    """Over the time spent on steps: evaluations and samples are left out; 0 where not known."""
+    memory: int = 0
+    """Bytes held by tensors on the model's GPU, else by this process; 0 where not read."""
+    peak_memory: int = 0
+    """The most of it since training began."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,16 @@ class Evaluated:
 
     step: int
     loss: float
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One prompt of the data was answered, greedily, by the adapter as it was after `step`."""
+
+    step: int
+    """0 is before training."""
+    prompt: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class Failed:
     message: str
 
 
-Event = Planned | Noted | Started | Progressed | Evaluated | Finished | Failed
+Event = Planned | Noted | Started | Progressed | Evaluated | Sampled | Finished | Failed
 Listener = Callable[[Event], None]
 
 

@@ -97,6 +97,7 @@ def _train(
                     events=events,
                     stop=stop,
                     resume_from=_resume_from(ready, session, Path(temporary)),
+                    samples=configured().samples,
                 )
                 outcome = ready.place.train(job)
             if outcome.steps == 0:

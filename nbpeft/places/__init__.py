@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nbpeft.events import Events
+from nbpeft.events import Events, Sampled
 from nbpeft.registry import Registry
 
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ class Job:
     stop: Stop
     resume_from: Path | None = None
     """A folder of `Outcome.resume`, from a run that was stopped."""
+    samples: bool = True
+    """Whether a prompt of the data is answered before training and with each evaluation."""
 
 
 @dataclass
 class Outcome:
-    """What came of a training; plain numbers only."""
+    """What came of a training; plain values only."""
 
     steps: int = 0
     steps_planned: int = 0
@@ -51,6 +53,14 @@ class Outcome:
     """(step, training loss), nats a trained token."""
     held_out: list[tuple[int, float]] = field(default_factory=list)
     """(step, held-out loss); step 0 is before training."""
+    samples: list[Sampled] = field(default_factory=list)
+    """One prompt's answers, in the order of steps."""
+    tokens_per_second: float = 0.0
+    """As `Progressed` has it."""
+    device: str = ""
+    """Where the model lies: 'cpu', 'cuda:0'."""
+    peak_memory: int = 0
+    """As `Progressed` has it."""
     stopped: bool = False
     resume: Path | None = None
     """Optimizer, schedule and random states of a stopped run; None when it can't go on exactly."""

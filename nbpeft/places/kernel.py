@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft.events import Evaluated, Progressed, Started
 from nbpeft.places import Job, Outcome, places
+from nbpeft.places.memory import Memory
+from nbpeft.places.sampling import Sampler
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +51,8 @@ class Kernel:
         outcome.seconds = time.monotonic() - began
         outcome.steps = trainer.state.global_step
         outcome.steps_planned = trainer.state.max_steps
+        trainer.watch.memory.read()
+        outcome.peak_memory = trainer.watch.memory.peak
         if outcome.stopped:
             outcome.resume = _resume_folder(job.folder, outcome.steps)
         return outcome
@@ -62,6 +66,7 @@ def _trainer(job: Job, outcome: Outcome) -> Any:
     from transformers import PrinterCallback, TrainerCallback
 
     base = job.objective.trainer_class()
+    watch = type("Watch", (_Watch, TrainerCallback), {})(job, outcome)
 
     class SeamTrainer(base):  # type: ignore[misc,valid-type]
         """The objective's trainer; its loss, plus the method's penalty while training."""
@@ -70,12 +75,12 @@ def _trainer(job: Job, outcome: Outcome) -> Any:
             self, model: nn.Module, inputs: dict[str, Any], *args: Any, **keywords: Any
         ) -> Any:
             result = super().compute_loss(model, inputs, *args, **keywords)
+            watch.memory.look()
             extra = job.method.penalty(model) if model.training else None
             if extra is None:
                 return result
             return (result[0] + extra, *result[1:]) if isinstance(result, tuple) else result + extra
 
-    watch = type("Watch", (_Watch, TrainerCallback), {})(job, outcome)
     trainer = SeamTrainer(
         model=job.model,
         args=_arguments(job),
@@ -131,17 +136,27 @@ class _Watch:
         self.outcome = outcome
         self.in_step = False
         self.began = time.monotonic()
+        self.aside = 0.0
+        """Seconds that went to evaluations and samples, and since when one of them goes on."""
+        self.aside_since: float | None = None
         self.evaluate_at: set[int] = set()
+        self.sampler = Sampler(job)
+        device = next(job.model.parameters()).device
+        self.memory = Memory(device)
+        outcome.device = str(device)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Announce the run; measure the held-out loss before the first step."""
-        self.began = time.monotonic()
-        rows = self.job.rows
+        self.began = self.aside_since = time.monotonic()
+        held_out = self.job.rows.held_out
         self.job.events.emit(Started(self.job.name, state.max_steps, done=state.global_step))
-        if rows.held_out is not None:
-            seen = state.max_steps * args.train_batch_size * args.gradient_accumulation_steps
-            self.evaluate_at = evaluation_steps(state.max_steps, seen, len(rows.held_out))
+        seen = state.max_steps * args.train_batch_size * args.gradient_accumulation_steps
+        # Without held-out rows there is a sample to read all the same.
+        rows = 0 if held_out is None else len(held_out)
+        self.evaluate_at = evaluation_steps(state.max_steps, seen, rows)
         self._recall(state)
+        if self.job.resume_from is None:
+            self._sample(0, always=True)
         return control
 
     def _recall(self, state: Any) -> None:
@@ -151,6 +166,12 @@ class _Watch:
                 self.outcome.losses.append((entry["step"], entry["loss"]))
             if "eval_loss" in entry:
                 self.outcome.held_out.append((entry["step"], entry["eval_loss"]))
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Training goes on: what took place since the last step was something else."""
+        if self.aside_since is not None:
+            self.aside += time.monotonic() - self.aside_since
+            self.aside_since = None
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """From here to the step's end the weights are between two states."""
@@ -166,14 +187,17 @@ class _Watch:
         if self.job.stop.asked and state.global_step < state.max_steps:
             control.should_training_stop = True
             control.should_save = True
-        elif state.global_step in self.evaluate_at:
+        elif state.global_step in self.evaluate_at and self.job.rows.held_out is not None:
             control.should_evaluate = True
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """One training loss a step."""
+        """One training loss a step; where an evaluation is due, a sample goes before it."""
         if not logs or "loss" not in logs:
             return
+        now = time.monotonic()
+        tokens = int(logs.get("num_tokens", 0))
+        self.outcome.tokens_per_second = tokens / max(1e-9, now - self.began - self.aside)
         self.outcome.losses.append((state.global_step, logs["loss"]))
         self.job.events.emit(
             Progressed(
@@ -181,10 +205,16 @@ class _Watch:
                 steps=state.max_steps,
                 loss=logs["loss"],
                 learning_rate=logs["learning_rate"],
-                seconds=time.monotonic() - self.began,
-                tokens=int(logs.get("num_tokens", 0)),
+                seconds=now - self.began,
+                tokens=tokens,
+                tokens_per_second=self.outcome.tokens_per_second,
+                memory=self.memory.now,
+                peak_memory=self.memory.peak,
             )
         )
+        if state.global_step in self.evaluate_at and not self.job.stop.asked:
+            self.aside_since = now
+            self._sample(state.global_step, always=state.global_step >= state.max_steps)
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any
@@ -193,6 +223,12 @@ class _Watch:
         if metrics and "eval_loss" in metrics:
             self.outcome.held_out.append((state.global_step, metrics["eval_loss"]))
             self.job.events.emit(Evaluated(state.global_step, metrics["eval_loss"]))
+
+    def _sample(self, step: int, *, always: bool) -> None:
+        sample = self.sampler.sample(step, always=always)
+        if sample is not None:
+            self.outcome.samples.append(sample)
+            self.job.events.emit(sample)
 
 
 def _resume_folder(folder: Path, step: int) -> Path | None:
