@@ -1,13 +1,14 @@
-"""One line that updates while the cell runs, and a picture and a table that stay.
+"""A display that updates while the cell runs, and a picture and a table that stay.
 
-The line is a display of its own. At the end it turns into the loss curve, a PNG, and the closing
-table comes below it: two displays, as a frontend shows one MIME type of each (an `<img>` with the
-PNG inside the table's HTML would need every sanitizer's leave, GitHub's too; image/png needs none).
-Raw bundles of MIME types only, no widgets: that is what reopens, exports, and works on Colab.
+The live part (`live_html`) is raw HTML under one display id. At the end it turns into the loss
+curve, a PNG, and the closing table comes below it: two displays, as a frontend shows one MIME type
+of each (an `<img>` with the PNG inside the table's HTML would need every sanitizer's leave,
+GitHub's too; image/png needs none). Raw bundles of MIME types only, no widgets: that is what
+reopens, exports, and works on Colab.
 
-nbval compares a display as it first was with what the notebook holds in the end. So the line's
-display has the same text/plain at its beginning and at its end, and only image/png (which nbval
-leaves out) is added.
+nbval compares a display as it first was with what the notebook holds in the end. So the display
+begins as one line of text/plain and ends with the same line beside image/png (which nbval leaves
+out); the HTML comes and goes by updates only.
 """
 
 from __future__ import annotations
@@ -18,15 +19,26 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from nbpeft.events import Evaluated, Event, Failed, Finished, Noted, Planned, Progressed, Started
+from nbpeft.events import (
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Noted,
+    Planned,
+    Progressed,
+    Sampled,
+    Started,
+)
 from nbpeft.rendering import Table, curve_png, plain, plan_table
 from nbpeft.rendering.curve import WIDTH
+from nbpeft.views.live import live_html
 from nbpeft.views.progress import Progress, closing_table, failure_table
 
 Bundle = dict[str, Any]
 
-_SECONDS_APART = 0.15
-"""Seven updates in any second, which leaves room for the last step's, the curve and the table."""
+_SECONDS_APART = 0.2
+"""Five updates in any second, which leaves room for the last step's, the curve and the table."""
 
 
 class Publish(Protocol):
@@ -67,6 +79,9 @@ class NotebookView:
             case Evaluated():
                 self._progress.evaluate(event)
                 self._update()
+            case Sampled():
+                self._progress.answer(event)
+                self._update()
             case Noted():
                 self._publish(_text(f"[nbpeft] {plain(event.text, one_line=True)}"))
             case Planned():
@@ -89,16 +104,17 @@ class NotebookView:
         self._progress.start(event)
         self._display_id = f"nbpeft-{uuid.uuid4().hex}"
         self._publish(_text(self._progress.opening_line), display_id=self._display_id)
+        self._update()
 
     def _update(self, at_once: bool = False) -> None:
-        # Before the start there is no line; its evaluations show with the first step.
+        # Before the start there is no display; its evaluations show with the first step.
         if self._display_id is None:
             return
         now = self._clock()
         if now >= self._next_time or at_once:
             self._next_time = now + _SECONDS_APART
-            line = _text(self._progress.step_line)
-            self._publish(line, display_id=self._display_id, update=True)
+            live = _text(self._progress.step_line) | {"text/html": live_html(self._progress)}
+            self._publish(live, display_id=self._display_id, update=True)
 
     def _end(self, table: Table) -> None:
         if self._display_id is not None:
@@ -107,7 +123,7 @@ class NotebookView:
         self._reset()
 
     def _curve(self) -> Bundle:
-        """What the line turns into: the curve, or its first text where there is nothing to draw."""
+        """What the display turns into: the curve, or its first text where nothing was drawn."""
         progress = self._progress
         bundle = _text(progress.opening_line)
         if len(progress.train_losses) + len(progress.held_out_losses):

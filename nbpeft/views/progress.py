@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nbpeft.events import Evaluated, Failed, Finished, Progressed, Started
-from nbpeft.rendering import Table, duration, nats, plain, thin
+from nbpeft.events import Evaluated, Failed, Finished, Progressed, Sampled, Started
+from nbpeft.rendering import Table, count, duration, glimpse, nats, plain, thin
 
 _KEPT = 1_000
 
@@ -43,6 +43,10 @@ class Progress:
         """The held-out loss before the first step of this part, where it was read."""
         self.held_out: Evaluated | None = None
         """The latest held-out loss."""
+        self.sample_before: Sampled | None = None
+        """The answer before the first step of this run."""
+        self.sample: Sampled | None = None
+        """The latest answer."""
         self.train_losses = Losses()
         self.held_out_losses = Losses()
 
@@ -62,6 +66,12 @@ class Progress:
         self.held_out = event
         self.held_out_losses.add(event.step, event.loss)
 
+    def answer(self, event: Sampled) -> None:
+        """One prompt was answered."""
+        if event.step == 0:
+            self.sample_before = event
+        self.sample = event
+
     @property
     def opening_line(self) -> str:
         """The run's one line before its first step: the same each time the cell runs."""
@@ -78,23 +88,38 @@ class Progress:
         if self.latest is not None:
             parts = [f"step {self.latest.step}/{self.latest.steps}"]
             parts += [f"loss {nats(self.latest.loss)}"]
-        parts += [self._held_out] if self.held_out is not None else []
+        parts += [self.held_out_text] if self.held_out is not None else []
         if self.latest is not None:
-            parts += [duration(self.latest.seconds), *self._left(self.latest)]
+            parts += [f"{self.speed} tokens/s"] if self.speed else []
+            parts += [duration(self.latest.seconds)]
+            parts += [f"{self.left} left"] if self.left else []
         return self._line(parts) if parts else self.opening_line
 
     @property
     def held_out_line(self) -> str:
         """The latest held-out loss, and where it was read."""
         at = f"at step {self.held_out.step}" if self.held_out and self.latest else ""
-        return self._line([f"{self._held_out} {at}".rstrip()])
+        return self._line([f"{self.held_out_text} {at}".rstrip()])
+
+    @property
+    def sample_line(self) -> str:
+        """The latest answer: '[nbpeft] pirate · asked at step 40: Who are you? → Arr, …'."""
+        if self.sample is None:
+            return self._line(["nothing asked"])
+        when = f"at step {self.sample.step}" if self.sample.step else "before training"
+        prompt, answer = (
+            plain(glimpse(text, 120), one_line=True)
+            for text in (self.sample.prompt, self.sample.text)
+        )
+        return self._line([f"asked {when}: {prompt} → {answer}"])
 
     def _line(self, parts: list[str]) -> str:
         name = plain(self.started.name, 60, one_line=True) if self.started else "run"
         return f"[nbpeft] {' · '.join([name, *parts])}"
 
     @property
-    def _held_out(self) -> str:
+    def held_out_text(self) -> str:
+        """'held-out 1.456 (2.310 before)'."""
         if self.held_out is None:
             return "held-out not read"
         if self.held_out is self.before:
@@ -102,12 +127,21 @@ class Progress:
         since = f" ({nats(self.before.loss)} before)" if self.before else ""
         return f"held-out {nats(self.held_out.loss)}{since}"
 
-    def _left(self, latest: Progressed) -> list[str]:
-        """The time that is left, at the mean pace of this part of the run."""
-        done = latest.step - (self.started.done if self.started else 0)
-        if done <= 0 or latest.step >= latest.steps:
-            return []
-        return [f"{duration(latest.seconds / done * (latest.steps - latest.step))} left"]
+    @property
+    def speed(self) -> str:
+        """Tokens a second; empty where not known."""
+        if self.latest is None or not self.latest.tokens_per_second:
+            return ""
+        return count(round(self.latest.tokens_per_second))
+
+    @property
+    def left(self) -> str:
+        """The time that is left, at the mean pace of this part of the run; empty at the end."""
+        if self.latest is None:
+            return ""
+        done = self.latest.step - (self.started.done if self.started else 0)
+        more = self.latest.steps - self.latest.step
+        return duration(self.latest.seconds / done * more) if done > 0 and more > 0 else ""
 
 
 def closing_table(event: Finished) -> Table:

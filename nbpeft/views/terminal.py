@@ -7,7 +7,17 @@ import sys
 import time
 from collections.abc import Callable
 
-from nbpeft.events import Evaluated, Event, Failed, Finished, Noted, Planned, Progressed, Started
+from nbpeft.events import (
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Noted,
+    Planned,
+    Progressed,
+    Sampled,
+    Started,
+)
 from nbpeft.rendering import plain, plan_table
 from nbpeft.views.progress import Progress, closing_table, failure_table
 
@@ -25,7 +35,8 @@ def write_line(text: str) -> None:
 
 
 class TerminalView:
-    """A listener that prints: the plan, about forty step lines, evaluations, notes, the summary.
+    """A listener that prints: the plan, about forty step lines, evaluations, samples, notes, the
+    summary.
 
     Every text that isn't a table's inner line begins with '[nbpeft] '. The first and the last step
     are always printed, others at most ten a second.
@@ -48,6 +59,9 @@ class TerminalView:
             case Evaluated():
                 self._progress.evaluate(event)
                 self._write(self._progress.held_out_line)
+            case Sampled():
+                self._progress.answer(event)
+                self._write(self._progress.sample_line)
             case Noted():
                 self._write(f"[nbpeft] {plain(event.text, one_line=True)}")
             case Planned():

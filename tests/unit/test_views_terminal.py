@@ -5,7 +5,16 @@ import io
 import pytest
 from test_rendering_text import ACTING, HOSTILE, plan
 
-from nbpeft.events import Evaluated, Failed, Finished, Noted, Planned, Progressed, Started
+from nbpeft.events import (
+    Evaluated,
+    Failed,
+    Finished,
+    Noted,
+    Planned,
+    Progressed,
+    Sampled,
+    Started,
+)
 from nbpeft.views import TerminalView
 from nbpeft.views.terminal import write_line
 
@@ -58,6 +67,20 @@ def test_a_run_line_by_line(view, lines, clock):
         "[nbpeft] pirate · step 4/4 · loss 2.000 · held-out 2.310 before · 4.0 s",
         "[nbpeft] pirate · held-out 1.456 (2.310 before) at step 4",
         "[nbpeft] pirate@2 is trained and kept\n  loss  1.456\n  time  4.0 s",
+    ]
+
+
+def test_samples_and_speed_have_their_place(view, lines):
+    view(Started("pirate", 4))
+    view(Sampled(0, "Who are you?", "I am a\nmodel."))
+    view(Progressed(1, 4, 2.75, 1e-3, 1.0, 100, tokens_per_second=1234.5))
+    view(Sampled(1, "Who are you?", "Arr, " + 200 * "x"))
+    view(Sampled(1, "Who are you?", " "))
+    assert lines[1:] == [
+        "[nbpeft] pirate · asked before training: Who are you? → I am a⏎model.",
+        "[nbpeft] pirate · step 1/4 · loss 2.750 · 1,234 tokens/s · 1.0 s · 3.0 s left",
+        f"[nbpeft] pirate · asked at step 1: Who are you? → Arr, {115 * 'x'}…",
+        "[nbpeft] pirate · asked at step 1: Who are you? → (empty)",
     ]
 
 
@@ -121,7 +144,9 @@ def test_hostile_texts(view, lines, clock, text):
     view(Noted(text))
     view(Started(text, 2))
     view(Evaluated(0, 2.0))
+    view(Sampled(0, text, text))
     train(view, clock, 2, 1.0)
+    view(Sampled(2, text, text))
     view(Finished(text, stopped=False, summary=((text, text),)))
     view(Started(text, 2))
     view(Failed(text))

@@ -1,0 +1,92 @@
+"""What stands in a notebook while a run goes on: bar, figures, curve, and one answer as it changes.
+
+A bare `<progress>`, tables and an SVG, with inline styles: no script and no `<style>`, colours from
+the page. Whatever isn't known yet is left out.
+"""
+
+from __future__ import annotations
+
+from nbpeft.rendering import Table, bytes_size, count, curve_html, duration, glimpse, nats, percent
+from nbpeft.rendering.curve import WIDTH
+from nbpeft.views.progress import Progress
+
+
+def live_html(progress: Progress) -> str:
+    """The run so far, as HTML of a few kilobytes; every text in it is escaped."""
+    parts = [_bar(progress), _figures(progress).html(), _curve(progress)]
+    sample = _sample(progress)
+    parts += [sample.html()] if sample else []
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _steps(progress: Progress) -> tuple[int, int]:
+    """Steps done, and in all."""
+    if progress.latest is not None:
+        return progress.latest.step, progress.latest.steps
+    return (progress.started.done, progress.started.steps) if progress.started else (0, 1)
+
+
+def _bar(progress: Progress) -> str:
+    step, steps = _steps(progress)
+    return (
+        f'<progress value="{step}" max="{max(1, steps)}" style="width: {WIDTH}px; max-width: 100%">'
+        f"{_share(step, steps)}</progress>"
+    )
+
+
+def _share(step: int, steps: int) -> str:
+    return percent(round(100 * step / max(1, steps)))
+
+
+def _figures(progress: Progress) -> Table:
+    """The latest figures, a column each."""
+    step, steps = _steps(progress)
+    name = progress.started.name if progress.started else "run"
+    figures: dict[str, str] = {}
+    if progress.latest is not None:
+        latest = progress.latest
+        figures["elapsed"] = duration(latest.seconds)
+        figures["left"] = progress.left
+        figures["loss"] = nats(latest.loss)
+    if progress.held_out is not None:
+        figures["held-out loss"] = _change(progress)
+    if progress.latest is not None:
+        figures["learning rate"] = f"{progress.latest.learning_rate:.2e}"
+        figures["tokens/s"] = progress.speed
+        figures["memory"] = _memory(progress.latest.memory, progress.latest.peak_memory)
+    shown = {what: value for what, value in figures.items() if value}
+    return Table(
+        title=f"{name}: step {count(step)} of {count(steps)} ({_share(step, steps)})",
+        header=tuple(shown),
+        rows=(tuple(shown.values()),) if shown else (),
+    )
+
+
+def _change(progress: Progress) -> str:
+    """'2.310' before the first step, then '2.310 → 1.456'."""
+    losses = [nats(read.loss) for read in (progress.before, progress.held_out) if read is not None]
+    return losses[0] if progress.held_out is progress.before else " → ".join(losses)
+
+
+def _memory(now: int, peak: int) -> str:
+    return f"{bytes_size(now)} (peak {bytes_size(peak)})" if peak else ""
+
+
+def _curve(progress: Progress) -> str:
+    _, steps = _steps(progress)
+    return curve_html(list(progress.train_losses), list(progress.held_out_losses), steps)
+
+
+def _sample(progress: Progress) -> Table | None:
+    """The answer before training and the latest one, side by side."""
+    latest, before = progress.sample, progress.sample_before
+    if latest is None:
+        return None
+    answers = {"before training": glimpse(before.text)} if before else {}
+    if latest is not before:
+        answers[f"at step {count(latest.step)}"] = glimpse(latest.text)
+    return Table(
+        title="a prompt of the data and its answer",
+        header=("prompt", *answers),
+        rows=((glimpse(latest.prompt), *answers.values()),),
+    )
