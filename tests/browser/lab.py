@@ -38,6 +38,10 @@ class Lab:
         notebook.metadata["kernelspec"] = spec
         self.folder.mkdir(exist_ok=True)
         nbformat.write(notebook, self.folder / name)
+        self.goto(name)
+
+    def goto(self, name: str) -> None:
+        """Open a notebook that lies in the folder, as it is, and wait for its kernel."""
         self.page.goto(f"{self._address}/{name}?reset&token={self._token}")
         expect(self.panel).to_be_visible(timeout=OPEN)
         # The tab stands before its kernel does, and the menu before it knows of either.
