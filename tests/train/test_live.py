@@ -110,16 +110,23 @@ def test_a_sample_is_what_the_adapter_answers(tune, chats, events):
     assert answers.answers == ((last.text,),)
 
 
-def test_speed_leaves_out_what_is_no_step_and_memory_is_this_processs(tune, events, monkeypatch):
-    now = iter(range(10_000))
-    monkeypatch.setattr(kernel, "time", SimpleNamespace(monotonic=lambda: next(now)))
+def test_speed_leaves_out_what_is_no_step_and_memory_is_this_process(tune, events, monkeypatch):
+    """On a clock that ticks once a look, and a thousand times an answer."""
+    clock = SimpleNamespace(now=0)
+
+    def tick(ticks=1):
+        clock.now += ticks
+        return clock.now
+
+    monkeypatch.setattr(kernel, "time", SimpleNamespace(monotonic=tick))
+    monkeypatch.setattr(kernel, "evaluation_steps", lambda steps, *_: {2, 4, steps})
+    monkeypatch.setattr(sampling, "SHARE", 1e9)
+    monkeypatch.setattr(sampling, "_greedy", lambda *_: f"{tick(1000)}")
     tune("one", **WORDS)
     steps = [event for event in events if isinstance(event, Progressed)]
-    last = steps[-1]
-    assert last.tokens > 0
-    assert last.tokens_per_second > last.tokens / last.seconds
-    assert 50e6 < last.memory <= last.peak_memory < 50e9
-    assert steps[0].peak_memory <= last.peak_memory
+    assert steps[-1].seconds > 3000
+    assert steps[-1].tokens / steps[-1].tokens_per_second < 30
+    assert 50e6 < steps[0].memory <= steps[0].peak_memory <= steps[-1].peak_memory < 50e9
 
 
 def test_no_held_out_rows_no_loss_but_samples(tune, events):
