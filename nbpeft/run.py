@@ -58,13 +58,13 @@ def run(request: Request, session: Session, bindings: Bindings, events: Events) 
     Raises an NbPeftError when something can't be, Stopped when the user stopped it (what was
     trained so far is kept), and whatever the libraries raise, with nothing held in memory.
     """
-    ready = prepare(request, session, bindings)
-    events.emit(Planned(ready.plan, dry_run=request.dry_run))
-    if request.dry_run:
-        return Run(ready.plan, None)
-    stop = Stop()
-    with _reported(events), stop, _scrubbed(), _guarded(ready):
-        record, outcome, failure = _train(ready, session, events, stop)
+    with Stop() as stop:
+        ready = _prepared(request, session, bindings, stop)
+        events.emit(Planned(ready.plan, dry_run=request.dry_run))
+        if request.dry_run:
+            return Run(ready.plan, None)
+        with _reported(events), _scrubbed(), _guarded(ready):
+            record, outcome, failure = _train(ready, session, events, stop)
     events.emit(finished(record, outcome))
     if failure is not None:
         raise unsaved(record, failure) from failure
@@ -73,6 +73,19 @@ def run(request: Request, session: Session, bindings: Bindings, events: Events) 
     if stop.asked or outcome.stopped:
         raise Stopped(stopped(record, outcome))
     return Run(ready.plan, record)
+
+
+def _prepared(request: Request, session: Session, bindings: Bindings, stop: Stop) -> Prepared:
+    """Prepare; nothing is changed by it, so an interrupt breaks it off at once."""
+    before = f"{request.name} was stopped before it began; nothing is changed."
+    try:
+        with stop.interruptible(at_once=True):
+            ready = prepare(request, session, bindings)
+    except KeyboardInterrupt:
+        raise Stopped(before) from None
+    if stop.asked:
+        raise Stopped(before)
+    return ready
 
 
 def _train(

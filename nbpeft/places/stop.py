@@ -21,6 +21,7 @@ class Stop:
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._breakable = False
+        self._at_once = False
         self._main = threading.current_thread() is threading.main_thread()
 
     @property
@@ -47,16 +48,21 @@ class Stop:
             signal.signal(signal.SIGINT, self._before)
 
     @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Inside, a second interrupt raises KeyboardInterrupt at once (a step may take minutes)."""
-        self._breakable = True
+    def interruptible(self, *, at_once: bool = False) -> Iterator[None]:
+        """Inside, the second interrupt raises KeyboardInterrupt (a step may take minutes).
+
+        With `at_once` the first one does. Python swallows what is raised while it happens to be
+        in a finalizer, so look at `asked` afterwards all the same.
+        """
+        self._breakable, self._at_once = True, at_once
         try:
             yield
         finally:
             self._breakable = False
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.asked and self._breakable:
+        again = self.asked
+        self._asked.set()
+        if self._breakable and (again or self._at_once):
             self._breakable = False
             raise KeyboardInterrupt
-        self._asked.set()

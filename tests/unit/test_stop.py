@@ -111,3 +111,10 @@ def test_off_the_main_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT), True]
+
+
+def test_while_preparing_the_first_interrupt_breaks_off():
+    with Stop() as stop:
+        with pytest.raises(KeyboardInterrupt), stop.interruptible(at_once=True):
+            interrupt()
+        assert stop.asked
