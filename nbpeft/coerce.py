@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from nbpeft.errors import RequestError, quoted
+from nbpeft.errors import RequestError, did_you_mean, listed, quoted
 
 
 def coerce(word: str, value: Any, hint: Any) -> Any:
@@ -29,13 +29,31 @@ def coerce(word: str, value: Any, hint: Any) -> Any:
             return _first(attempt, hint)
         except ValueError:
             continue
-    raise RequestError(f"{word} can't be {quoted(value)}: it must be {_named(hint)}.")
+    near = did_you_mean(value, choices(hint)) if isinstance(value, str) else ""
+    raise RequestError(f"{word} can't be {quoted(value)}: it must be {_named(hint)}.{near}")
+
+
+def choices(hint: Any) -> tuple[str, ...]:
+    """The values that a type enumerates, as they are typed; none for one that takes any."""
+    found: list[str] = []
+    for option in _flat(hint):
+        origin = _origin(option)
+        if origin is bool:
+            found += ["true", "false"]
+        elif origin is typing.Literal:
+            found += [json.dumps(c) if isinstance(c, bool) else str(c) for c in option.__args__]
+        elif _is_enum(origin):
+            found += [str(member.value) for member in origin]
+    return tuple(dict.fromkeys(found))
 
 
 def _flat(hint: Any) -> list[Any]:
     """The alternatives of a union, those that take the value as it is before those that convert."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         flat = [option for part in typing.get_args(hint) for option in _flat(part)]
+        if any(_is_enum(_origin(option)) for option in flat):
+            # `SchedulerType | str` means one of its values, not any text.
+            flat = [option for option in flat if option is not str]
         order = [type(None), bool, int, float, dict, list, set, tuple]
         rank = {kind: i for i, kind in enumerate(order)}
         return sorted(flat, key=lambda o: rank.get(_origin(o), len(order)))
@@ -46,11 +64,15 @@ def _origin(hint: Any) -> Any:
     return typing.get_origin(hint) or hint
 
 
+def _is_enum(origin: Any) -> bool:
+    return isinstance(origin, type) and issubclass(origin, enum.Enum)
+
+
 def _as(value: Any, hint: Any) -> Any:
     origin = _origin(hint)
     if origin is typing.Literal:
         return _choice(value, typing.get_args(hint))
-    if isinstance(origin, type) and issubclass(origin, enum.Enum):
+    if _is_enum(origin):
         return origin(value)
     convert = _CONVERTERS.get(origin)
     return convert(value, typing.get_args(hint)) if convert else value
@@ -104,10 +126,18 @@ def _list(value: Any, args: tuple[Any, ...]) -> list[Any]:
         # names with commas between are a list.
         if "," not in value or not all(c.isalnum() or c in "._-, " for c in value):
             raise TypeError(value)
-        value = [part.strip() for part in value.split(",")]
+        return [_part(part.strip(), inner) for part in value.split(",")]
     if not isinstance(value, list | tuple):
         raise TypeError(value)
     return [_first(item, inner) for item in value]
+
+
+def _part(text: str, hint: Any) -> Any:
+    """An item of 'a,b,c' or '1,2': a text where texts are wanted, else a number."""
+    try:
+        return _first(text, hint)
+    except ValueError:
+        return _first(json.loads(text), hint)
 
 
 def _dict(value: Any, _: Any) -> dict[Any, Any]:
@@ -154,11 +184,11 @@ _WORDS = {
 
 
 def _named(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if typing.get_origin(hint) is typing.Literal or _is_enum(_origin(hint)):
+        return "one of " + listed(choices(hint))
     words = [
-        ", ".join(map(str, typing.get_args(o)))
-        if typing.get_origin(o) is typing.Literal
+        listed(choices(o))
+        if typing.get_origin(o) is typing.Literal or _is_enum(_origin(o))
         else _WORDS.get(_origin(o), getattr(o, "__name__", str(o)))
         for o in _flat(hint)
         if o is not type(None)

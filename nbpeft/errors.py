@@ -20,6 +20,11 @@ from collections.abc import Iterable
 
 from IPython.core.error import UsageError
 
+LONGEST_WORD = 200
+"""Characters of a mistyped word that is still looked for among the known ones."""
+LONGEST_NAME = 80
+"""Characters that a name in a message has at most."""
+
 
 class NbPeftError(UsageError):
     """The root of everything that nbpeft raises on purpose."""
@@ -67,17 +72,35 @@ def quoted(value: object, limit: int = 60) -> str:
     return f"'{clean[:limit]}…'" if len(clean) > limit else f"'{clean}'"
 
 
+def _printable(name: str) -> str:
+    """A name as it may stand in a message: a column may be called anything."""
+    return quoted(name, LONGEST_NAME)[1:-1]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """' Did you mean …?' with the nearest of `known`, or an empty string."""
-    names = list(known)
-    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
-    near += [n for n in names if n.lower() == word.lower() and n not in near]
-    return f" Did you mean {' or '.join(near)}?" if near else ""
+    """' Did you mean …?' with the nearest of `known`, or an empty string.
+
+    Nearest are those that `word` is the initials of ('lr' is learning_rate) and those spelled
+    alike, else those that begin with it.
+    """
+    if not 0 < len(word) <= LONGEST_WORD:
+        return ""
+    names = {name.lower(): name for name in known}
+    wanted = word.lower()
+    near = [n for n in names if len(wanted) > 1 and _initials(n) == wanted.strip("-")]
+    near += difflib.get_close_matches(wanted, names, n=2, cutoff=0.6)
+    if not near:
+        near = [n for n in names if len(wanted) > 2 and n.startswith(wanted)]
+    return f" Did you mean {' or '.join(_printable(names[n]) for n in near[:2])}?" if near else ""
+
+
+def _initials(name: str) -> str:
+    return "".join(part[:1] for part in name.strip("-").replace("-", "_").split("_"))
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:
     """Names as a sentence part: 'a, b, c' or 'a, b, … (40 in all)'; 'none' when there are none."""
-    names = list(names)
+    names = [_printable(name) for name in names]
     if len(names) > limit:
         return f"{', '.join(names[:limit])}, … ({len(names)} in all)"
     return ", ".join(names) or "none"

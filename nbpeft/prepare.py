@@ -24,7 +24,7 @@ from nbpeft.session.models import Found, Handle, find_model, find_tokenizer
 from nbpeft.session.names import check_name
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
-from nbpeft.settings import Layer, Settings, resolve
+from nbpeft.settings import Fields, Layer, Settings, resolve
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +69,8 @@ class Prepared:
 def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
     """Find, read and check all that a run needs. Raises an NbPeftError, and changes nothing."""
     check_name(request.name)
+    if request.fields and not request.resume:  # a mistyped --model should not end at "which model?"
+        Fields(methods.get(request.method), objectives.get(request.objective)).check(request.fields)
     model = _model(request, bindings)
     handle = session.handle(model.value)
     resumed = resumed_of(request, session, handle) if request.resume else None

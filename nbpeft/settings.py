@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,7 @@ def resolve(
     its field, or a value of the wrong kind.
     """
     fields = Fields(method, objective)
+    configured = _checked_defaults(configured, fields)
     _refuse_doubles(request, fields)
     _refuse_doubles(configured, fields)
     layers = [
@@ -110,11 +111,15 @@ def resolve(
 
 
 @dataclass(frozen=True)
-class _Field:
+class Field:
+    """One field of a library's config."""
+
     key: str
-    """The field's own name."""
+    """Its own name."""
     hint: Any
     default: Any
+    help: str
+    """What the library says of it."""
 
 
 class Fields:
@@ -127,7 +132,7 @@ class Fields:
         self.reserved = method.reserved | objective.reserved | TRAINER_RESERVED
         self.method = method.name
 
-    def find(self, word: str, *, trusted: bool = False) -> _Field:
+    def find(self, word: str, *, trusted: bool = False) -> Field:
         """The field that a word stands for."""
         key = self.aliases.get(word, word)
         if key in self.reserved and not trusted:
@@ -140,6 +145,11 @@ class Fields:
                 f"There is no setting {quoted(word)}.{did_you_mean(word, self.words())}"
             )
         return found
+
+    def check(self, words: Iterable[str]) -> None:
+        """Refuse the first word that isn't there."""
+        for word in words:
+            self.find(word)
 
     def lacks(self, word: str) -> bool:
         """Whether it is one of nbpeft's words, for which this method has no field."""
@@ -166,6 +176,32 @@ class Fields:
         return Settings(method, trainer, tuple(shown))
 
 
+def _checked_defaults(configured: Mapping[Any, Any], fields: Fields) -> dict[str, Any]:
+    """`NbPeft.defaults` by the words' own spelling; RequestError for one that can't be there."""
+    checked = {}
+    for given, value in configured.items():
+        word = given.replace("-", "_") if isinstance(given, str) else ""
+        problem = _not_a_default(word, fields)
+        if problem:
+            raise RequestError(f"%config NbPeft.defaults can't hold {quoted(given)}: {problem}")
+        checked[word] = value
+    return checked
+
+
+def _not_a_default(word: str, fields: Fields) -> str | None:
+    settings = {typed(o.name): o.metadata["setting"] for o in options()}
+    known = [w for w in fields.words() if settings.get(w, True)]
+    if not word:
+        return "its keys are words, such as 'rank'."
+    if word in fields.reserved:
+        return "nbpeft sets it itself."
+    if not settings.get(word, True):
+        return "it says what one run does; give it in the cell."
+    if word in known or word in settings:
+        return None
+    return f"there is no such setting.{did_you_mean(word, known)}"
+
+
 def _refuse_doubles(given: Request | Mapping[str, Any], fields: Fields) -> None:
     words = given.given() if isinstance(given, Request) else given
     for word in words:
@@ -174,14 +210,15 @@ def _refuse_doubles(given: Request | Mapping[str, Any], fields: Fields) -> None:
             raise RequestError(f"{word} and {key} are the same setting; give one of them.")
 
 
-def _config_fields(config: type[Any]) -> dict[str, _Field]:
+def _config_fields(config: type[Any]) -> dict[str, Field]:
     """The fields of a library's config dataclass, with their types and defaults."""
     hints = typing.get_type_hints(config)
     return {
-        f.name: _Field(
+        f.name: Field(
             f.name,
             hints[f.name],
             f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default,
+            f.metadata.get("help") or "",
         )
         for f in dataclasses.fields(config)
         if f.init

@@ -16,6 +16,7 @@ from nbpeft.request import Request, field_name, options, typed
 def from_cell(line: str, body: str) -> tuple[Request, list[Any] | None]:
     """A `%%finetune` cell as (request, inline rows or None)."""
     words, names = split_line(line, flags=_of_kind(bool), texts=_of_kind(str, str | None))
+    _refuse_help(words, "%%finetune")
     on_body = read_yaml(body)
     rows = None
     if isinstance(on_body.get("data"), list):
@@ -56,8 +57,11 @@ def split_line(
     names: list[str] = []
     while parts:
         part = parts.pop(0)
+        if part in ("-h", "--help"):
+            words["help"] = True
+            continue
         if not part.startswith("--"):
-            names.append(part)
+            names.append(_checked_name(part))
             continue
         word, equals, value = part[2:].partition("=")
         word = field_name(word)
@@ -69,8 +73,25 @@ def split_line(
             text = value if equals else parts.pop(0)
             words[word] = text if word in texts else _scalar(text)
         else:
-            raise RequestError(f"{_flag(word)} wants a value after it.")
+            near = did_you_mean(part, (f"--{flag.replace('_', '-')}" for flag in flags))
+            raise RequestError(f"{_flag(word)} wants a value after it.{near}")
     return words, names
+
+
+def _checked_name(part: str) -> str:
+    """What stands on a line without a flag; a flag with one dash (or a typeset one) is none."""
+    if part[:1] in ("-", "\N{EN DASH}", "\N{EM DASH}"):
+        flag = "--" + part.lstrip("-\N{EN DASH}\N{EM DASH}")
+        raise RequestError(
+            f"{quoted(part)} is neither a name nor a flag: flags begin with two dashes. "
+            f"Did you mean {quoted(flag)[1:-1]}?"
+        )
+    return part
+
+
+def _refuse_help(words: Mapping[str, Any], magic: str) -> None:
+    if "help" in words:
+        raise RequestError(f"The help of {magic} is shown by {magic}? (a question mark after it).")
 
 
 def read_yaml(body: str) -> dict[str, Any]:
@@ -177,12 +198,13 @@ def _of_kind(*kinds: Any) -> frozenset[str]:
 
 def known_words(words: Mapping[str, Any], known: Iterable[str], magic: str) -> None:
     """Refuse a flag that a magic doesn't have."""
+    _refuse_help(words, magic)
     known = sorted(known)
     for word in words:
         if word not in known:
             flags = [f"--{name.replace('_', '-')}" for name in known]
             near = did_you_mean(f"--{word.replace('_', '-')}", flags)
-            raise RequestError(f"{magic} has no {_flag(word)}.{near} It has: {', '.join(flags)}.")
+            raise RequestError(f"{magic} has no {_flag(word)}.{near} Its flags: {listed(flags)}.")
 
 
 def read_prompts(body: str) -> list[Any]:

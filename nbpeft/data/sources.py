@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.data.arrow import gather, table_of
 from nbpeft.data.files import READERS, read_path, rows_to_tables
 from nbpeft.data.hub import read_hub
-from nbpeft.errors import DataError, did_you_mean, listed, quoted
+from nbpeft.errors import LONGEST_WORD, DataError, did_you_mean, listed, quoted
+from nbpeft.tiny import data_names
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 HELD_OUT_SPLITS = ("validation", "valid", "val", "dev", "eval", "test")
 """Names of splits to hold out, the best first."""
+
+MANY = 1000
+"""Entries of a folder that are looked at for a name near to a missing one."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ def read(given: object, namespace: Mapping[str, object]) -> Source:
             raise DataError(
                 f"The variable {quoted(given)} is a string, {quoted(value)}, and no such path "
                 "exists; give a DataFrame, a Dataset, a list or the path of a file."
+                f"{did_you_mean(*_missing(value))}"
             )
         given = value
     path = Path(given).expanduser()
@@ -155,18 +162,35 @@ def _inline_label(value: object) -> str:
     return f"{len(value)} inline rows" if isinstance(value, list | tuple) else type(value).__name__
 
 
+def row_variables(namespace: Mapping[str, object]) -> list[str]:
+    """The variables that hold rows, as far as a glance tells."""
+    return [name for name, value in list(namespace.items()) if _candidate(name, value)]
+
+
 def _nothing_called(given: str, namespace: Mapping[str, object]) -> DataError:
-    candidates = [name for name, value in namespace.items() if _candidate(name, value)]
+    candidates = row_variables(namespace)
+    missing, beside = _missing(given)
     if Path(given).suffix.lower() in READERS or "/" in given or "\\" in given:
-        folder = Path(given).expanduser().parent
-        near = did_you_mean(
-            Path(given).name, [file.name for file in folder.iterdir()] if folder.is_dir() else []
-        )
+        near = did_you_mean(missing, beside)
         hub = f" For the hub type hub:{given}." if given.count("/") == 1 and not near else ""
         why = f"There is no file or folder {quoted(given, 200)}.{near}{hub}"
     else:
-        why = f"There is no variable or file {quoted(given)}.{did_you_mean(given, candidates)}"
+        near = did_you_mean(given, [*candidates, *(f"tiny:{n}" for n in data_names()), *beside])
+        why = f"There is no variable or file {quoted(given)}.{near}"
     return DataError(
         f"{why} Variables that hold rows: {listed(candidates)}; or type a path, tiny:NAME or "
         "hub:owner/name."
     )
+
+
+def _missing(given: str) -> tuple[str, list[str]]:
+    """The first part of a path that isn't there, and the names that lie in its place."""
+    if len(given) > LONGEST_WORD:
+        return given, []
+    path = Path(given)
+    for part in (path, *path.parents):
+        with contextlib.suppress(OSError, RuntimeError):  # not ours to read; no such home
+            folder = part.parent.expanduser()
+            if folder.is_dir():
+                return part.name, [entry.name for entry in islice(folder.iterdir(), MANY)]
+    return given, []

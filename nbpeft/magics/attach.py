@@ -15,7 +15,7 @@ def peft_attach(line: str) -> None:
     %peft_attach --none          the base again, bit for bit
     --model X                    which model, when there are several
     """
-    words, names = split_line(line, flags=frozenset({"none"}))
+    words, names = split_line(line, flags=frozenset({"none"}), texts=frozenset({"model"}))
     known_words(words, {"none", "model"}, "%peft_attach")
     if len(names) + bool(words.get("none")) != 1:
         raise RequestError("%peft_attach wants one NAME, or --none for the base.")

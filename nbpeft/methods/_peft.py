@@ -34,6 +34,10 @@ RESERVED = frozenset(
 """Set by nbpeft. layer_replication changes how many layers the model has, which no swap undoes."""
 
 
+NAMING = frozenset({"target_modules", "exclude_modules", "modules_to_save"})
+"""Fields that name modules of the model: a list of names, or a regular expression."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PeftMethod(Method):
     """A method whose config is one of PEFT's."""
@@ -58,6 +62,7 @@ class PeftMethod(Method):
         from nbpeft.mounts import modules
 
         config = self._config(settings)
+        _check_names(config, root)
         try:
             found = modules.survey(root, self._plain_init(config))
         except (ValueError, TypeError) as error:
@@ -87,6 +92,12 @@ class PeftMethod(Method):
         return modules.build(root, modules.stored(folder), self._rewritten(root, config))
 
     def _config(self, settings: Mapping[str, Any]) -> PeftConfig:
+        # A lone name is a list of one; PEFT would match it against whole paths, as a pattern.
+        settings = {
+            word: [value] if word in NAMING and isinstance(value, str) and value.isidentifier()
+            else value
+            for word, value in settings.items()
+        }  # fmt: skip
         try:
             config: PeftConfig = self.config_class()(task_type="CAUSAL_LM", **settings)
         except (ValueError, TypeError) as error:
@@ -112,17 +123,30 @@ class PeftMethod(Method):
         return plain
 
 
+def _check_names(config: PeftConfig, root: nn.Module) -> None:
+    """Refuse a module's name that the model doesn't have; PEFT passes over it beside a good one."""
+    paths = [path for path, _ in root.named_modules()]
+    for word in NAMING & config.__dict__.keys():
+        given = config.__dict__[word]
+        for name in () if given is None or isinstance(given, str) else sorted(given):
+            if not any(path == name or path.endswith(f".{name}") for path in paths):
+                raise RequestError(_no_module(word, name, root))
+
+
+def _no_module(word: str, given: str, root: nn.Module) -> str:
+    names = list(dict.fromkeys(name.rpartition(".")[2] for name in linear_names(root)))
+    rest = "; or type all-linear" if word == "target_modules" else ""
+    return (
+        f"{word} {quoted(given)} matches nothing in this model.{did_you_mean(given, names)} "
+        f"Its linear layers are: {listed(names)}{rest}."
+    )
+
+
 def _reason(error: Exception, config: PeftConfig, root: nn.Module) -> str:
     """Why PEFT could not inject, in one line that says what to type."""
-    wanted = config.target_modules if "target_modules" in config.__dict__ else None
-    if wanted and "arget modules" in str(error):
-        names = list(dict.fromkeys(name.rpartition(".")[2] for name in linear_names(root)))
-        wanted = [wanted] if isinstance(wanted, str) else sorted(wanted)
-        near = "".join(did_you_mean(word, names) for word in wanted[:1])
-        return (
-            f"target_modules {listed(map(quoted, wanted))} match nothing in this model.{near} "
-            f"Its linear layers are: {listed(names)}; or type all-linear."
-        )
+    pattern = config.__dict__.get("target_modules")
+    if isinstance(pattern, str) and "arget modules" in str(error):
+        return _no_module("target_modules", pattern, root)
     return re.sub(r"\s+", " ", str(error))
 
 

@@ -130,12 +130,12 @@ class Found:
 
 def find_model(namespace: Mapping[str, Any], name: str | None = None) -> Found:
     """The model called `name`, or the only one there is; ModelError lists the candidates."""
-    return _find(namespace, name, _models(namespace), "model", "--model")
+    return _find(namespace, name, models_in(namespace), "model", "--model")
 
 
 def find_tokenizer(namespace: Mapping[str, Any], name: str | None = None) -> Found:
     """The tokenizer called `name`, or the only one in the namespace."""
-    return _find(namespace, name, _tokenizers(namespace), "tokenizer", "--tokenizer")
+    return _find(namespace, name, tokenizers_in(namespace), "tokenizer", "--tokenizer")
 
 
 def root_of(value: Any) -> nn.Module:
@@ -184,8 +184,9 @@ def _find(
     raise ModelError(f"There are several {kind}s: {listed(found)}. Say which with {flag} NAME.")
 
 
-def _models(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    if "transformers" not in sys.modules:
+def models_in(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables that hold a model; imports nothing that the user hasn't."""
+    if "transformers.modeling_utils" not in sys.modules:
         return {}
     from transformers import PreTrainedModel
 
@@ -197,8 +198,9 @@ def _models(namespace: Mapping[str, Any]) -> dict[str, Any]:
     return _instances(namespace, kinds)
 
 
-def _tokenizers(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    if "transformers" not in sys.modules:
+def tokenizers_in(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables that hold a tokenizer; imports nothing that the user hasn't."""
+    if "transformers.tokenization_utils_base" not in sys.modules:
         return {}
     from transformers import PreTrainedTokenizerBase
 

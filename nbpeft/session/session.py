@@ -35,7 +35,7 @@ class Session:
     def shelf(self) -> Shelf:
         """The shelf at `NbPeft.adapters_dir`, which a later chdir doesn't move."""
         folder = settings().adapters_dir
-        return Shelf(self._folders.setdefault(folder, Path(folder).expanduser().absolute()))
+        return Shelf(self._folders.setdefault(folder, _absolute(folder)))
 
     def handle(self, model: Any) -> Handle:
         """What is known of a model (or of a user's PeftModel, which is adopted)."""
@@ -51,16 +51,25 @@ class Session:
 
     def records(self) -> list[Record]:
         """Every adapter: on the shelf, only in the session, and adopted."""
+        return self._on(self.shelf)
+
+    def glance(self) -> list[Record]:
+        """The same for somebody who only looks (Tab): where the shelf lies stays open."""
+        folder = settings().adapters_dir
+        return self._on(Shelf(self._folders.get(folder, _absolute(folder))))
+
+    def _on(self, shelf: Shelf) -> list[Record]:
         adopted = [
             self._adopted(handle, name) for handle in self._handles for name in handle.adopted
         ]
-        return self.shelf.records() + list(self._unsaved.values()) + adopted
+        return shelf.records() + list(self._unsaved.values()) + adopted
 
     def record(self, handle: Handle, label: str) -> Record:
         """This model's adapter NAME or NAME@VERSION; AdapterError when it has none."""
         if label in handle.adopted:
             return self._adopted(handle, label)
-        record = self._unsaved_record(label) or self.shelf.get(label)
+        elsewhere = [*BASE_WORDS, *(r.name for r in self._unsaved.values()), *handle.adopted]
+        record = self._unsaved_record(label) or self.shelf.get(label, elsewhere)
         if record.model != handle.fingerprint:
             raise AdapterError(
                 f"{record.label} was trained on another model ({record.model}) than this one "
@@ -184,6 +193,10 @@ class Session:
         kept = {r.label for r in self.records()} | {handle.attached, *handle.adopted}
         for label in [m for m in handle.mounts if m not in kept]:
             del handle.mounts[label]
+
+
+def _absolute(folder: str) -> Path:
+    return Path(folder).expanduser().absolute()
 
 
 def _forget(session: weakref.ref[Session], handle: weakref.ref[Handle]) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,19 +43,24 @@ class Shelf:
         found = (_read(path.parent) for path in self.folder.glob(f"*/*/{RECORD}"))
         return sorted((r for r in found if r), key=lambda r: (r.name, r.version))
 
-    def get(self, label: str) -> Record:
-        """The record of NAME (its newest version) or NAME@VERSION."""
+    def get(self, label: str, others: Iterable[str] = ()) -> Record:
+        """The record of NAME (its newest version) or NAME@VERSION.
+
+        `others` are names that stand elsewhere, and may have been meant.
+        """
         name, version = split_label(label)
         versions = {r.version: r for r in self._versions(name)}
         if not versions:
-            names = sorted({r.name for r in self.records()})
+            names = sorted({r.name for r in self.records()} | set(others))
             raise AdapterError(
                 f"There is no adapter {quoted(name)}.{did_you_mean(name, names)} "
                 f"The adapters are: {listed(names)}."
             )
         if version is not None and version not in versions:
+            near = did_you_mean(label, [r.label for r in versions.values()])
             raise AdapterError(
                 f"{name} has no version {version}; it has {listed(map(str, sorted(versions)))}."
+                f"{near}"
             )
         return versions[max(versions) if version is None else version]
 

@@ -67,10 +67,10 @@ def load_data(name: str) -> Dataset:
 
     """
     if name not in data_names():
-        from nbpeft.errors import DataError, did_you_mean, listed
+        from nbpeft.errors import DataError, did_you_mean, listed, quoted
 
         raise DataError(
-            f"nbpeft.tiny has no data set {name!r}.{did_you_mean(name, data_names())} "
+            f"nbpeft.tiny has no data set {quoted(name)}.{did_you_mean(name, data_names())} "
             f"It has: {listed(data_names())}."
         )
     import datasets

@@ -71,7 +71,15 @@ def test_what_fits_is_quoted_whole_and_what_does_not_says_so():
 
 @pytest.mark.parametrize(
     ("word", "near"),
-    [("lora_alhpa", "lora_alpha"), ("RANK", "rank"), ("learnin_rate", "learning_rate")],
+    [
+        ("lora_alhpa", "lora_alpha"),
+        ("RANK", "rank"),
+        ("learnin_rate", "learning_rate"),
+        ("lr", "learning_rate"),
+        ("LR", "learning_rate"),
+        ("learn", "learning_rate"),
+        ("lora", "lora_alpha"),
+    ],
 )
 def test_the_nearest_name_is_offered(word, near):
     known = ["rank", "lora_alpha", "learning_rate"]
@@ -79,7 +87,16 @@ def test_the_nearest_name_is_offered(word, near):
 
 
 def test_nothing_is_offered_when_nothing_is_near():
-    assert did_you_mean("zzz", ["rank", "alpha"]) == ""
+    for word in ("zzz", "", "x", "x" * 1_000_000):
+        assert did_you_mean(word, ["rank", "alpha"]) == ""
+
+
+def test_names_are_printable_and_short_in_messages():
+    hostile = "ans\nwer\u202e" + "x" * 1000
+    for shown in (did_you_mean(hostile[:20], [hostile[:21]]), listed([hostile])):
+        assert shown
+        assert shown.isprintable()
+        assert len(shown) < 200
 
 
 def test_a_long_list_is_cut_and_an_empty_one_says_none():

@@ -87,6 +87,11 @@ def test_a_mapping_on_the_line_or_in_the_body():
         ("--data x", ["NAME"]),
         ("", ["NAME"]),
         ("p --rank", ["--rank"]),
+        ("--help", ["%%finetune?"]),
+        ("-h", ["%%finetune?"]),
+        ("p --data rows --help", ["%%finetune?"]),
+        ("p -data rows", ["'-data'", "Did you mean --data?"]),
+        ("p \N{EM DASH}data rows", ["Did you mean --data?"]),
         ("p --rank 8 --rank 9", ["--rank", "twice"]),
         ("p --max-steps 8 --max_steps 9", ["--max-steps", "twice"]),
         ("p --from a --from b", ["'--from'", "twice"]),
@@ -260,6 +265,7 @@ def test_a_flag_that_a_magic_lacks_gives_the_nearest():
     assert "Did you mean --max-new-tokens?" in message
     assert "--model" in message
     refused(known_words, {"x" * 5000: 1}, {"model"}, "%%x")
+    assert "%%x?" in refused(known_words, split_line("a --help")[0], {"model"}, "%%x")
 
 
 def test_prompts_are_lines_or_a_yaml_list_of_texts_and_chats():
@@ -299,6 +305,9 @@ MODULES = list[str] | str | None
         ("lm_head", list[str] | None, ["lm_head"]),
         ("a, b", list[str], ["a", "b"]),
         ([1.0, 2], list[int] | int | None, [1, 2]),
+        ("1, 2", list[int] | int | None, [1, 2]),
+        ("1,2.5", list[float], [1.0, 2.5]),
+        ("1,2", list[str] | str, ["1", "2"]),
         (3, list[int] | int | None, 3),
         ("a=b, c=d", dict[str, str] | None, {"a": "b", "c": "d"}),
         ({"a": 1}, dict | str | None, {"a": 1}),
@@ -331,13 +340,17 @@ def test_a_value_becomes_what_the_field_is(value, hint, becomes):
         (1, bool, "true or false"),
         ([1], str, "a text"),
         (["a", {}], list[str], "a list"),
-        ("1,2", list[int], "a list"),
+        ("1,x", list[int], "a list"),
+        ("1,2.5", list[int], "a list"),
         (["ab", "cd"], dict[str, str], "a mapping"),
         ("no pairs", dict[str, str], "a mapping"),
         ("nun", Literal["none", "all"], "none, all"),
         ("pissa_iter_4", Literal["pissa", "pissa_niter_[number]"], "pissa_niter_[number]"),
         (7, bool | Literal["gaussian", "eva"], "true or false or gaussian, eva"),
-        ("cosin", Schedule, "Schedule"),
+        ("cosin", Schedule, "Did you mean cosine?"),
+        ("cosin", Schedule | str, "must be cosine"),
+        ("non", bool | Literal["none", "all"], "Did you mean none?"),
+        ("tru", bool, "Did you mean true?"),
     ],
 )
 def test_a_value_that_cannot_become_it(value, hint, says):
