@@ -44,6 +44,15 @@ class Kernel:
         assert answers["answer"]["status"] == "ok", answers["answer"]
         return ast.literal_eval(answers["answer"]["data"]["text/plain"])
 
+    def complete(self, cell):
+        """What Tab gives at the `|` of a cell: (what is replaced, {completion: its type})."""
+        code, cursor = cell.replace("|", "", 1), cell.index("|")
+        reply = self.reply(self.client.complete(code, cursor))
+        assert reply["status"] == "ok", reply
+        assert reply["cursor_end"] == cursor
+        types = [c["type"] for c in reply["metadata"]["_jupyter_types_experimental"]]
+        return code[reply["cursor_start"] : cursor], dict(zip(reply["matches"], types, strict=True))
+
     def send(self, code):
         """Send a cell and don't wait."""
         return self.client.execute(code)

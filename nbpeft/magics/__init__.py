@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.config import settings
+from nbpeft.magics import completion
 from nbpeft.magics.adapters import peft_adapters
 from nbpeft.magics.attach import peft_attach
 from nbpeft.magics.compare import peft_compare
@@ -25,6 +26,7 @@ def register(shell: InteractiveShell) -> None:
     for kind, magics in (("line", LINE), ("line_cell", BOTH)):
         for magic in magics:
             add(magic, kind, magic.__name__)
+    completion.register(shell, {magic.__name__: magic for magic in (*LINE, *BOTH)})
     configurables: list[Any] = shell.configurables
     if settings() not in configurables:
         configurables.append(settings())
@@ -35,6 +37,7 @@ def unregister(shell: InteractiveShell) -> None:
     for magic in (*LINE, *BOTH):
         for kind in ("line", "cell"):
             shell.magics_manager.magics[kind].pop(magic.__name__, None)
+    completion.unregister(shell)
     configurables: list[Any] = shell.configurables
     if settings() in configurables:
         configurables.remove(settings())

@@ -6,6 +6,7 @@ import importlib.metadata
 from fnmatch import fnmatch
 
 import pytest
+from completions import check
 from kernels import Kernel
 
 SETUP = """
@@ -62,3 +63,7 @@ def test_the_magics_work_on_them(kernel, working_folder):
 
     kernel.run("%peft_attach --none")
     assert kernel.value("torch.equal(logits(), before)")
+
+
+def test_completion_is_the_same_on_them(kernel):
+    check(kernel)

@@ -1,0 +1,129 @@
+"""What fits where the cursor stands: names, flags and keys here, values next door."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbpeft import session
+from nbpeft.magics.cursor import Cursor
+from nbpeft.magics.glance import Offer, adapters
+from nbpeft.magics.values import fields_of, fitting, starting, values
+from nbpeft.request import options, typed
+
+_FLAG = re.compile(
+    r"^\s*(?:%+\w+ )?(--[\w-]+)( [A-Z]\S*)?(?:, (--[\w-]+)( [A-Z]\S*)?)?\s{2,}(\S.*)"
+)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of a magic."""
+
+    help: str
+    value: bool
+    """Whether it takes one."""
+
+
+def flags_of(magic: Callable[..., Any]) -> dict[str, Flag]:
+    """The flags of a magic by word, from its help: what `%magic?` shows is what Tab offers."""
+    found: dict[str, Flag] = {}
+    for line in (inspect.getdoc(magic) or "").splitlines():
+        for flag, value, second, its, text in _FLAG.findall(line):
+            found[_word(flag)] = Flag(text, bool(value))
+            if second:
+                found[_word(second)] = Flag(text, bool(its))
+    return found
+
+
+def _word(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def offers(
+    cursor: Cursor, flags: Mapping[str, Flag], variables: Mapping[str, Any]
+) -> tuple[str, list[Offer]]:
+    """(what is replaced, the offers for it); those that begin as typed, else those that hold it."""
+    fragment = cursor.fragment
+    if cursor.wants == "nothing":
+        return "", []
+    if cursor.wants == "key":
+        return fragment, fitting(fragment, _keys(cursor))
+    if cursor.wants == "word":
+        own = list(_words(cursor, flags))
+        found = starting(fragment, own) or starting(fragment, _more_flags(cursor))
+        return fragment, found or fitting(fragment, own)
+    return values(cursor, variables)
+
+
+# Names and flags
+
+
+def _words(cursor: Cursor, flags: Mapping[str, Flag]) -> Iterator[Offer]:
+    if cursor.magic == "finetune" and not cursor.names:
+        for offer in adapters(session.current().glance(), versions=False):
+            yield Offer(offer.text, "train again", offer.help)
+    if cursor.magic == "peft_compare":
+        taken = set(cursor.names)
+        base = Offer("base", "model", "the base, without any adapter")
+        found = [base, *adapters(session.current().glance())]
+        yield from (offer for offer in found if offer.text not in taken)
+    if cursor.magic == "peft_attach" and not cursor.names:
+        yield from adapters(session.current().glance())
+    if cursor.magic == "finetune":
+        flags = {typed(o.name): Flag(o.metadata["help"], value=True) for o in options()}
+        del flags["name"]
+    for word, flag in flags.items():
+        if word not in cursor.given:
+            yield Offer(_flag(word), "flag", flag.help)
+
+
+def _more_flags(cursor: Cursor) -> Iterator[Offer]:
+    """The libraries' own fields as flags, once it is clear that none of nbpeft's is meant."""
+    if cursor.magic == "finetune" and cursor.fragment.startswith("--"):
+        own = {typed(o.name) for o in options()}
+        for word, offer in _settings(cursor).items():
+            if word not in own:
+                yield Offer(_flag(word), offer.kind, offer.help)
+
+
+def _flag(word: str) -> str:
+    return f"--{word.replace('_', '-')}"
+
+
+# Keys of the body
+
+
+def _keys(cursor: Cursor) -> Iterator[Offer]:
+    if cursor.magic != "finetune":
+        return
+    colon = "" if cursor.after.lstrip().startswith(":") else ": "
+    known = _settings(cursor)
+    for option in options():
+        word = typed(option.name)
+        fits = word in known or not known or not option.metadata["setting"]
+        if word != "name" and word not in cursor.given and fits:
+            known.pop(word, None)
+            yield Offer(word + colon, "key", option.metadata["help"])
+    for word, offer in known.items():
+        if word not in cursor.given:
+            yield Offer(word + colon, offer.kind, offer.help)
+
+
+def _settings(cursor: Cursor) -> dict[str, Offer]:
+    """Every word that sets a field in this cell, but for those of fields that are set already."""
+    fields = fields_of(cursor)
+    if fields is None:
+        return {}
+    taken = {fields.aliases.get(word, word) for word in cursor.given}
+    found: dict[str, Offer] = {}
+    free = [*fields.aliases, *fields.of_method, *fields.of_trainer]
+    for word in (w for w in free if w in set(fields.words())):
+        key = fields.aliases.get(word, word)
+        if key not in taken and not fields.lacks(word):
+            owner = fields.method if key in fields.of_method else "trainer"
+            found.setdefault(word, Offer(word, f"{owner} field", fields.find(word).help))
+    return found

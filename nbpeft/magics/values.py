@@ -1,0 +1,153 @@
+"""What fits as the value of a flag or of a key, and how what is typed narrows it down."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from nbpeft import session
+from nbpeft.coerce import choices
+from nbpeft.magics.cursor import Cursor
+from nbpeft.magics.glance import (
+    Offer,
+    adapters,
+    columns,
+    entries,
+    linear_layers,
+    models,
+    rows,
+    tokenizers,
+)
+from nbpeft.methods import methods
+from nbpeft.methods._peft import NAMING
+from nbpeft.objectives import objectives
+from nbpeft.places import places
+from nbpeft.request import options, typed
+from nbpeft.settings import Field, Fields
+
+_REGISTRIES: dict[str, Any] = {"method": methods, "objective": objectives, "place": places}
+_LISTS = NAMING | {"columns"}
+
+
+def values(cursor: Cursor, variables: Mapping[str, Any]) -> tuple[str, list[Offer]]:
+    """(what is replaced, the offers for it): of a list, the item that is being typed."""
+    fragment = cursor.fragment
+    if cursor.in_body:
+        fragment = re.split(r"[\[{,]\s*", fragment)[-1]
+    elif cursor.word in _LISTS:
+        fragment = fragment.rpartition(",")[2]
+    if cursor.word == "columns":
+        return _columns(cursor, fragment, variables)
+    return fragment, fitting(fragment, _values(cursor, fragment, variables))
+
+
+def fitting(fragment: str, found: Iterable[Offer]) -> list[Offer]:
+    """Those that begin as typed, else those that hold it; dashes, case and quotes don't count."""
+    found, wanted = list(found), _plain(fragment).strip("_")
+    return starting(fragment, found) or [o for o in found if wanted in _plain(o.text)]
+
+
+def starting(fragment: str, found: Iterable[Offer]) -> list[Offer]:
+    """Those that begin as typed."""
+    return [offer for offer in found if _plain(offer.text).startswith(_plain(fragment))]
+
+
+def _plain(text: str) -> str:
+    return text.strip("'\"").lower().replace("-", "_")
+
+
+def fields_of(cursor: Cursor) -> Fields | None:
+    """The fields of the cell's method and objective; None before a model has been loaded.
+
+    Importing peft's and trl's configs takes a fifth of a second beside a loaded model, and seconds
+    without one.
+    """
+    if "transformers.modeling_utils" not in sys.modules:
+        return None
+    default = {o.name: o.default for o in options()}
+    method = cursor.given.get("method") or default["method"]
+    objective = cursor.given.get("objective") or default["objective"]
+    if method not in methods.names() or objective not in objectives.names():
+        return None
+    return Fields(methods.get(method), objectives.get(objective))
+
+
+def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iterator[Offer]:
+    word = cursor.word
+    if word in ("data", "eval"):
+        yield from rows(fragment, variables)
+    elif word == "model":
+        yield from models(variables)
+    elif word == "tokenizer":
+        yield from tokenizers(variables)
+    elif word == "from":
+        yield from adapters(session.current().glance())
+    elif word in ("method", "objective", "place"):
+        yield from entries(_REGISTRIES[word])
+    elif word in ("attach", "resume", "dry_run"):
+        yield from _booleans(default=False)
+    elif cursor.magic == "finetune":
+        if word == "target_modules":
+            yield Offer("all-linear", "modules", "every linear layer but the head")
+        if word in NAMING:
+            yield from linear_layers(variables, cursor.given.get("model"))
+        else:
+            yield from _of_field(cursor)
+
+
+def _of_field(cursor: Cursor) -> Iterator[Offer]:
+    """The choices of a field of a config; of a number, what it is by default."""
+    fields = fields_of(cursor)
+    if fields is None or cursor.word not in fields.words() or fields.lacks(cursor.word):
+        return
+    known = fields.find(cursor.word)
+    default = _default(fields, known)
+    if {"true", "false"} == set(choices(known.hint)):
+        yield from _booleans(default=default)
+        return
+    for choice in choices(known.hint):
+        end = choice.partition("[")[0]  # 'pissa_niter_[number of iters]' is typed up to there
+        yield Offer(end, "choice", "the default" if choice == str(default).lower() else "")
+    if not choices(known.hint) and isinstance(default, int | float):
+        own = {typed(o.name): o.metadata["help"] for o in options()}
+        yield Offer(f"{default:g}", "default", own.get(cursor.word, known.help))
+
+
+def _default(fields: Fields, known: Field) -> Any:
+    method = methods.get(fields.method)
+    if known.key == "learning_rate":
+        return method.learning_rate
+    return method.defaults.get(known.key, known.default)
+
+
+def _booleans(*, default: Any) -> Iterator[Offer]:
+    for value in (True, False):
+        note = "the default" if default is value else ""
+        yield Offer(str(value).lower(), "choice", note)
+
+
+def _in_yaml(name: str) -> str:
+    return name if re.fullmatch(r"[^\W\d][\w -]*", name) else json.dumps(name, ensure_ascii=False)
+
+
+def _columns(
+    cursor: Cursor, fragment: str, variables: Mapping[str, Any]
+) -> tuple[str, list[Offer]]:
+    """'prompt=question,completion=answer', or a mapping in the body."""
+    ours, equals, theirs = fragment.partition("=") if "=" in fragment else fragment.partition(":")
+    if equals:
+        theirs, quote = theirs.lstrip(), _in_yaml if cursor.in_body else shlex.quote
+        found = columns(variables, cursor.given.get("data", ""))
+        return theirs, fitting(theirs, (replace(o, text=quote(o.text)) for o in found))
+    sign = "=" if not cursor.in_body or not re.match(r"\{|[ \w]*$", cursor.fragment) else ": "
+    taken = set(re.findall(r"(\w+)\s*[=:]", cursor.fragment))
+    return ours, [
+        Offer(offer.text + sign, offer.kind, offer.help)
+        for offer in fitting(ours, columns(variables, None))
+        if offer.text not in taken
+    ]
