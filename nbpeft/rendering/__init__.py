@@ -6,20 +6,25 @@ imports torch, and matplotlib is imported only while a curve is drawn.
 
 from nbpeft.rendering.curve import curve_png, thin
 from nbpeft.rendering.escaping import escape, glimpse, plain
+from nbpeft.rendering.marked import Marked, Span, differences, light
 from nbpeft.rendering.numbers import bytes_size, count, duration, nats, percent
 from nbpeft.rendering.plans import plan_table, setting_text
 from nbpeft.rendering.sparkline import curve_html
 from nbpeft.rendering.table import Table
 
 __all__ = [
+    "Marked",
+    "Span",
     "Table",
     "bytes_size",
     "count",
     "curve_html",
     "curve_png",
+    "differences",
     "duration",
     "escape",
     "glimpse",
+    "light",
     "nats",
     "percent",
     "plain",

@@ -14,8 +14,11 @@ from typing import Any, Literal
 
 from nbpeft.rendering.escaping import LIMIT, escape, plain
 from nbpeft.rendering.layout import column_widths, padded, wrapped
+from nbpeft.rendering.marked import Marked
 
 Align = Literal["left", "right"]
+Cell = str | Marked
+"""A text, or a text with marked parts; neither is HTML."""
 
 _TEXT_WIDTH = 96
 """Columns of a table as text, where its shortest columns allow it."""
@@ -36,8 +39,8 @@ class Table:
     """
 
     title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    header: tuple[Cell, ...]
+    rows: tuple[tuple[Cell, ...], ...]
     align: tuple[Align, ...] = ()
     """Of each column; left where not given."""
     notes: tuple[str, ...] = ()
@@ -79,7 +82,8 @@ class Table:
             lines += self._row_text(self.header, widths)
             lines.append(_GAP + _GAP.join("─" * columns for columns in widths))
         for row in self.rows:
-            lines += self._heading_text(row[0]) if self._heads(row) else self._row_text(row, widths)
+            heads = self._heads(row)
+            lines += self._heading_text(str(row[0])) if heads else self._row_text(row, widths)
         for note in self._plain(self.notes):
             lines += [_GAP + line for line in wrapped(note, _TEXT_WIDTH - len(_GAP))]
         return "\n".join(line.rstrip() for line in lines)
@@ -87,16 +91,19 @@ class Table:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/plain": self.text(), "text/html": self.html()}
 
-    def _heads(self, row: tuple[str, ...]) -> bool:
+    def _heads(self, row: tuple[Cell, ...]) -> bool:
         return len(row) == 1 < len(self.header)
 
     def _align(self, column: int) -> Align:
         return self.align[column] if column < len(self.align) else "left"
 
-    def _plain(self, cells: Iterable[str]) -> list[str]:
-        return [plain(cell, self.limit) for cell in cells]
+    def _plain(self, cells: Iterable[Cell]) -> list[str]:
+        return [
+            cell.plain(self.limit) if isinstance(cell, Marked) else plain(cell, self.limit)
+            for cell in cells
+        ]
 
-    def _row_text(self, row: tuple[str, ...], widths: list[int]) -> list[str]:
+    def _row_text(self, row: tuple[Cell, ...], widths: list[int]) -> list[str]:
         columns = [wrapped(c, max(1, w)) for c, w in zip(self._plain(row), widths, strict=True)]
         return [
             _GAP
@@ -108,19 +115,20 @@ class Table:
         safe = plain(heading, self.limit, one_line=True)
         return ["", *(_GAP + line for line in wrapped(safe, _TEXT_WIDTH - len(_GAP)))]
 
-    def _row_html(self, row: tuple[str, ...]) -> str:
+    def _row_html(self, row: tuple[Cell, ...]) -> str:
         if self._heads(row):
             return self._cell_html("th", row[0], 0, f' colspan="{len(self.header)}"')
         return "".join(self._cell_html("td", cell, i) for i, cell in enumerate(row))
 
-    def _cell_html(self, tag: str, cell: str, column: int, span: str = "") -> str:
+    def _cell_html(self, tag: str, cell: Cell, column: int, span: str = "") -> str:
         style = (
             f"text-align: {self._align(column)}; vertical-align: top; "
             f"white-space: pre-wrap; padding: 0.3em 0.8em; border-bottom: {_LINE}"
         )
         # Only where a word is too long for a column: else short columns next to long ones are
         # squeezed to a letter's width.
-        shown = cell[: self.limit]
+        shown = str(cell)[: self.limit]
         if any(len(word) > _LONG_WORD for word in shown.split()):
             style += "; overflow-wrap: anywhere; min-width: 8em"
-        return f'<{tag}{span} dir="auto" style="{style}">{escape(cell, self.limit)}</{tag}>'
+        safe = cell.html(self.limit) if isinstance(cell, Marked) else escape(cell, self.limit)
+        return f'<{tag}{span} dir="auto" style="{style}">{safe}</{tag}>'
