@@ -61,31 +61,42 @@ def attach(name: str | None, *, model: Any = None) -> Any:
 
 
 def compare(
-    names: Sequence[str] | None = None,
-    prompts: Sequence[Prompt] | None = None,
-    *,
-    model: Any = None,
-    tokenizer: Any = None,
-    max_new_tokens: int = 64,
-) -> Comparison:
+    names: str | Sequence[str] | None = None, prompts: Sequence[Prompt] | None = None, *,
+    data: Any = None, model: Any = None, tokenizer: Any = None, **words: Any,
+) -> Comparison:  # fmt: skip
     """Answer the same prompts as several adapters, side by side; 'base' is the model alone.
 
-    Without `names`, the base and every adapter of this model; without `prompts`, a few from the
-    data of the first adapter that kept some. Greedy, in eval mode. Returns a
-    `Comparison`, which shows itself as a table and has `.to_pandas()`.
+    The twin of `%%peft_compare`, with the same words as keywords. Without `names`, the base and
+    every adapter of this model; without `prompts` and `data`, a few from the data of the first
+    adapter that kept some. `data`, `model` and `tokenizer` take the objects themselves, or what
+    names them. Greedy unless `sample=True`, in eval mode. Returns a `Comparison`, which shows
+    itself as a table and has `.to_pandas()` and `.figures`.
     """
+    from nbpeft.comparison import CompareRequest
     from nbpeft.comparison import compare as compare_
+    from nbpeft.comparison.questions import questions
     from nbpeft.session import current
     from nbpeft.session.models import find_tokenizer
 
-    session, handle = current(), handle_of(model)
-    if tokenizer is None or isinstance(tokenizer, str):
-        tokenizer = find_tokenizer(namespace(), tokenizer).value
-    names = names or ["base", *session.names(handle)]
-    if prompts is None:
-        prompts = session.sample_prompts(handle, names)
+    named, live = _sorted_out(data=data, model=model, tokenizer=tokenizer)
+    request = CompareRequest.of({**words, **named})
+    asked, expected = questions(request, prompts, live.get("data"), namespace())
+    session, handle = current(), handle_of(live.get("model", request.model))
+    tokenizer = live.get("tokenizer")
+    if tokenizer is None:
+        tokenizer = find_tokenizer(namespace(), request.tokenizer).value
+    names = [names] if isinstance(names, str) else names or ["base", *session.names(handle)]
+    if asked is None:
+        asked = session.sample_prompts(handle, names)
     return compare_(
-        session, handle, tokenizer, list(names), list(prompts), max_new_tokens=max_new_tokens
+        session,
+        handle,
+        tokenizer,
+        list(names),
+        asked,
+        expected=expected,
+        max_new_tokens=request.max_new_tokens,
+        seed=request.seed if request.sample else None,
     )
 
 

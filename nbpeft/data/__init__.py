@@ -11,6 +11,7 @@ package is light: torch, transformers, datasets and pandas are imported where th
 from __future__ import annotations
 
 from nbpeft.data.prepare import Rows, tokenize
+from nbpeft.data.prompts import prompts
 from nbpeft.data.rendering import PLAIN_TEMPLATE, Rendering, default_rendering
 from nbpeft.data.sources import Source, read
 
@@ -20,6 +21,7 @@ __all__ = [
     "Rows",
     "Source",
     "default_rendering",
+    "prompts",
     "read",
     "tokenize",
 ]

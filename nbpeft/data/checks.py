@@ -6,7 +6,7 @@ looked at row by row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.data.formats import CHAT, Cell, Reading
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 10_000
 
 
-def check_rows(dataset: Dataset, reading: Reading, label: str) -> None:
+def check_rows(
+    dataset: Dataset, reading: Reading, label: str, numbers: Sequence[int] | None = None
+) -> None:
     """Refuse the first row that can't be trained on.
 
-    Rows are counted from 0, in the order of `dataset`.
+    Rows are counted from 0, in the order of `dataset`; `numbers` says what the user knows them by
+    where they are a choice of a larger data set.
 
     Raises:
         DataError: no rows at all; or a cell is missing, empty, or neither a string nor a chat as
@@ -39,7 +42,8 @@ def check_rows(dataset: Dataset, reading: Reading, label: str) -> None:
         batch = used[start:stop]
         for offset in range(stop - start):
             row = {ours: batch[theirs][offset] for ours, theirs in reading.columns.items()}
-            _check_row(row, reading, start + offset, label)
+            number = start + offset
+            _check_row(row, reading, number if numbers is None else numbers[number], label)
 
 
 def _all_strings(table: pa.Table, reading: Reading) -> bool:

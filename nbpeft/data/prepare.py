@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from nbpeft.data.checks import check_rows
 from nbpeft.data.formats import Chat, Example, Pair, Reading, Text, choose
 from nbpeft.data.masks import Encoder
 from nbpeft.data.notes import notes_of
+from nbpeft.data.prompts import prompt_and_answer
 from nbpeft.data.rendering import PLAIN_TEMPLATE, Rendering, undisturbed
 from nbpeft.data.sources import Source
 from nbpeft.data.split import MOST, held_out_count, some_of, split_rows
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SAMPLES = 3
-WORDS = 8
-"""How many words of a text open a sample completion."""
 
 
 @dataclass(frozen=True)
@@ -246,14 +244,5 @@ def _nothing_trained(label: str, counts: Counts, max_length: int) -> DataError:
 
 
 def _sample_prompts(part: _Part) -> tuple[str | list[dict[str, Any]], ...]:
-    return tuple(_prompt(example) for example in part.examples(min(SAMPLES, len(part.dataset))))
-
-
-def _prompt(example: Example) -> str | list[dict[str, Any]]:
-    if isinstance(example, Pair):
-        return example.prompt
-    if isinstance(example, Chat):
-        last = max(i for i, m in enumerate(example.messages) if m["role"] == "assistant")
-        return [{k: v for k, v in m.items() if v is not None} for m in example.messages[:last]]
-    words = list(re.finditer(r"\S+", example.text))
-    return example.text[: words[min(WORDS, max(1, len(words) // 2)) - 1].end()]
+    examples = part.examples(min(SAMPLES, len(part.dataset)))
+    return tuple(prompt_and_answer(example)[0] for example in examples)

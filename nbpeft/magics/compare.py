@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from nbpeft import api
 from nbpeft.comparison import Comparison
-from nbpeft.typed import known_words, read_prompts, split_line
+from nbpeft.magics.help import compare_help
+from nbpeft.typed import read_prompts, split_line
 
-FLAGS = {"model", "tokenizer", "max_new_tokens"}
+FLAGS = frozenset({"sample"})
+TEXTS = frozenset({"model", "tokenizer", "data", "rows"})
 
 
 def peft_compare(line: str, cell: str | None = None) -> Comparison:
-    """Put the same prompts to several adapters, and show the answers side by side.
-
-    %%peft_compare base NAME …   a prompt a line below, or a YAML list for long ones and chats
-    %peft_compare [base NAME …]  a few prompts from the adapter's own data
-    Without names: the base and every adapter of this model.
-    --max-new-tokens N           of each answer (default: 64)
-    --model X, --tokenizer X     which ones, when there are several
-    """
-    words, names = split_line(line)
-    known_words(words, FLAGS, "%%peft_compare")
+    words, names = split_line(line, flags=FLAGS, texts=TEXTS)
     return api.compare(names, None if cell is None else read_prompts(cell), **words)
+
+
+peft_compare.__doc__ = compare_help()

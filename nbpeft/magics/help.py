@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
+from nbpeft.comparison.request import compare_options
 from nbpeft.methods import methods
 from nbpeft.objectives import objectives
 from nbpeft.places import places
@@ -47,6 +48,26 @@ def finetune_help() -> str:
             *settings,
             "",
             *_wrapped(choices),
+        ]
+    )
+
+
+def compare_help() -> str:
+    """What `%%peft_compare?` shows."""
+    return "\n".join(
+        [
+            "Put the same prompts to several adapters, and show the answers side by side.",
+            "",
+            "    %%peft_compare base NAME …     a prompt a line below, or a YAML list for",
+            "                                   long ones and for chats ({role, content})",
+            "    %peft_compare [base NAME …]    a few prompts from the adapter's own data",
+            "    %peft_compare … --data X       prompts are rows, their answers beside",
+            "",
+            "Without names: the base and every adapter of this model; NAME@1 is an earlier one.",
+            "Words that the base didn't say are marked. Plain LoRA adapters and the base answer in",
+            "one batch; the texts are those that each gives alone.",
+            "",
+            *map(_line, compare_options()),
         ]
     )
 

@@ -64,7 +64,7 @@ class ModulesMount:
         """Pointers in; adapter layers follow the mode and the device of their places."""
         for swap in self.swaps:
             put(root, swap.parent, swap.child, swap.adapter)
-            _follow(swap.adapter, swap.base)
+            follow(swap.adapter, swap.base)
 
     def take_out(self, root: nn.Module) -> None:
         """Pointers back."""
@@ -205,7 +205,7 @@ def put(root: nn.Module, parent: str, child: str, module: nn.Module) -> None:
     root.get_submodule(parent)._modules[child] = module
 
 
-def _follow(adapter: nn.Module, base: nn.Module) -> None:
+def follow(adapter: nn.Module, base: nn.Module) -> None:
     """Bring an adapter layer to the mode and the device of the base module it stands for."""
     adapter.train(base.training)
     at = next(base.parameters(), None)

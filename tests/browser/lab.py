@@ -34,6 +34,10 @@ class Lab:
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
+        self.reopen(notebook, name)
+
+    def reopen(self, notebook: nbformat.NotebookNode, name: str = "reopened.ipynb") -> None:
+        """The same with its outputs, which this JupyterLab, seeing a new file, doesn't trust."""
         spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         notebook.metadata["kernelspec"] = spec
         self.folder.mkdir(exist_ok=True)
