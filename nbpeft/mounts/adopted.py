@@ -62,6 +62,20 @@ class AdoptedMount:
             put(root, swap.parent, swap.child, swap.base)
 
     @contextlib.contextmanager
+    def switched_on(self) -> Iterator[None]:
+        """Inside, the layers answer as this adapter, whichever is active or off; no flag moves."""
+        # PEFT's own switches would set requires_grad.
+        layers = list(self._layers())
+        before = [(layer._active_adapter, layer._disable_adapters) for layer in layers]
+        try:
+            for layer in layers:
+                layer._active_adapter, layer._disable_adapters = [self.name], False
+            yield
+        finally:
+            for layer, switches in zip(layers, before, strict=True):
+                layer._active_adapter, layer._disable_adapters = switches
+
+    @contextlib.contextmanager
     def as_peft(self, root: nn.Module) -> Iterator[Any]:
         """The root itself: its layers are PEFT's."""
         yield root

@@ -94,8 +94,11 @@ class Handle:
     def answering_as(self, label: str | None) -> Iterator[None]:
         """Answer as another adapter for a while, in eval mode. Re-entrant; no flag is touched."""
         modes = [(m, m.training) for m in self.root.modules()]
+        # All adapters of a user's PeftModel share their layers.
+        adopted = self.adopted.get(label or "")
+        switched = adopted.switched_on() if adopted else contextlib.nullcontext()
         try:
-            with self._with(self.mounts[label] if label else None):
+            with self._with(self.mounts[label] if label else None), switched:
                 self.root.eval()
                 yield
         finally:

@@ -6,6 +6,8 @@ import html.parser
 
 import pytest
 import torch
+from conftest import differences, state_of
+from peft import LoraConfig, get_peft_model
 
 import nbpeft
 from nbpeft.comparison import Comparison
@@ -74,6 +76,31 @@ def test_chats_as_prompts(tuned):
     table = compared(tuned, ["base"], [chat, "Hi"])
     assert table.prompts[0] == "system: Talk like a pirate.\nuser: Hi"
     assert table.answers[0] != table.answers[1]
+
+
+@pytest.mark.parametrize("attached", ["default", "second", None])
+def test_each_adapter_of_a_users_peft_model_answers_as_itself(tune, attached):
+    """Its adapters share their layers; which one is active, or none, must not matter."""
+    config = LoraConfig(r=2, lora_alpha=64, target_modules="all-linear")
+    theirs = get_peft_model(tune.model, config)
+    theirs.add_adapter("second", config)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    expected = {}
+    for name in ("default", "second"):
+        theirs.set_adapter(name)
+        expected[name] = by_hand(theirs, tune.tokenizer, "Hi")
+    theirs.set_adapter("default")
+    nbpeft.attach(attached, model=theirs)
+    before = state_of(tune.model, tune.tokenizer)
+    words = {"model": theirs, "tokenizer": tune.tokenizer, "max_new_tokens": 20}
+    compared = nbpeft.compare(["base", *expected], ["Hi"], **words)
+    assert dict(zip(expected, compared.answers[0][1:], strict=True)) == expected
+    assert len({*compared.answers[0]}) == 3
+    assert differences(before, state_of(tune.model, tune.tokenizer)) == []
 
 
 @pytest.mark.parametrize(

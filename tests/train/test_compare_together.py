@@ -101,6 +101,7 @@ def test_nothing_is_copied(planted):
         layers = [m for m in planted.model.modules() if isinstance(m, TogetherLinear)]
         used = [t for layer in layers for pair in layer._pairs for t in (pair.a, pair.b)]
     assert len(layers) == 42
+    assert {id(layer.base_layer) for layer in layers} <= set(map(id, planted.model.modules()))
     assert {id(t) for t in used} == theirs - {id(p) for p in planted.model.parameters()}
 
 
