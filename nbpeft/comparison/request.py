@@ -35,7 +35,7 @@ class CompareRequest:
     columns: dict[str, str] | None = option(
         "which column of the data is which: prompt=question,completion=answer", shown="A=B,…"
     )
-    rows: list[int] | None = option("these rows of the data, counted from 0", shown="0,5,9")
+    rows: list[int] | None = option("these rows of the data, counted from 0", shown="N,N,…")
     count: int | None = option("the first N rows of the data (default: 8)", shown="N")
     model: str | None = option(
         "the model's variable; needed only when there are several", shown="X"
@@ -56,7 +56,7 @@ class CompareRequest:
         Args:
             words: word -> value, as a line or Python gives it; `rows` also as the text '0,5,9'.
         """
-        known_words(words, [o.name for o in compare_options()], "%peft_compare")
+        known_words(words, [o.name for o in compare_options()], "%%peft_compare")
         given = {word: value for word, value in words.items() if value is not None}
         if isinstance(given.get("rows"), str | int):
             given["rows"] = _numbers(str(given["rows"]))
