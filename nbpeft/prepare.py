@@ -221,6 +221,7 @@ def _rows(
         columns=request.columns,
         eval=held_out,
         max_length=chosen.trainer["max_length"],
+        loss_on=request.loss_on,
     )
 
 

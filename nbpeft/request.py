@@ -10,7 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+LossOn = Literal["all", "answers", "last"]
+"""Which tokens of a row are trained: all, every answer's, or the last answer's."""
 
 
 def option(help: str, default: Any = None, *, shown: str = "", setting: bool = False) -> Any:
@@ -42,6 +45,12 @@ class Request:
     place: str = option("where", "kernel", shown="PLACE")
     columns: dict[str, str] | None = option(
         "which column is which: prompt=question,completion=answer", shown="A=B,…"
+    )
+    loss_on: LossOn = option(
+        "which tokens of a chat or a pair are trained: the whole row, every answer, or the last "
+        "answer; raw text is trained whole",
+        "answers",
+        shown="all|answers|last",
     )
     eval: float | int | str | None = option(
         "held-out rows: a share (0.1), a count (200), data of their own, or 0 for none; "

@@ -1,8 +1,9 @@
 """Where in a rendered chat the answers stand.
 
-The characters of an answer are those that rendering it adds to the rendered chat before it (with
-the opening of the answer), its end-of-turn included. The whole chat is rendered once to be
-tokenized; the shorter renderings only say where answers begin and end.
+{% generation %} marks tell it where there are any that can be believed (`marks`). Else the
+characters of an answer are those that rendering it adds to the rendered chat before it (with the
+opening of the answer). The whole chat is rendered once to be tokenized; the shorter renderings only
+say where answers begin and end. Either way the end of the turn belongs to the answer.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nbpeft.data.ends import Ends, ends_of_chat
 from nbpeft.data.formats import Chat, Message
-from nbpeft.data.rendering import Rendering, one_line, template_errors
+from nbpeft.data.marks import Marks, Span, marks_of
+from nbpeft.data.rendering import Rendering, one_line, shared, template_errors
 from nbpeft.errors import DataError, quoted
+from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Span = tuple[int, int]
-"""From the first to past the last."""
 
 
 @dataclass
@@ -32,6 +33,14 @@ class Counts:
     cut: int = 0
     dropped: list[int] = field(default_factory=list)
     """Numbers of rows without a trained token."""
+    ended: int = 0
+    """Rows in which an answer's end token is trained."""
+    by_own_marks: int = 0
+    """Rows whose answers were told by the chat template's own {% generation %} marks,"""
+    by_trl_marks: int = 0
+    """by those of TRL's variant of it,"""
+    by_prefixes: int = 0
+    """or by rendering the chat up to each answer."""
     last_answer_only: int = 0
     """The chat template writes earlier turns otherwise once a later one is there."""
     other_opening: int = 0
@@ -49,11 +58,21 @@ class Writer:
         rendering: Rendering,
         label: str,
         counts: Counts,
+        loss_on: LossOn,
     ) -> None:
         self._tokenizer = tokenizer
         self._rendering = rendering
         self._label = label
         self._counts = counts
+        self._loss_on = loss_on
+        self._known: tuple[Marks | None, Ends] | None = None
+
+    def learn(self, messages: list[Message]) -> Ends:
+        """How the template marks and ends answers, seen once, on a chat that it takes."""
+        if self._known is None:
+            marks = marks_of(self._tokenizer, self._rendering, messages)
+            self._known = marks, ends_of_chat(self._tokenizer, self._rendering, messages)
+        return self._known[1]
 
     def write(
         self, chats: list[list[Message]], numbers: Sequence[int], opening: bool = False
@@ -82,10 +101,10 @@ class Writer:
     def answers(
         self, chats: list[Chat], texts: list[str], kept: list[int], numbers: Sequence[int]
     ) -> list[list[Span]]:
-        """Per chat, the spans of characters of its answers, in order.
+        """Per chat, the spans of characters of its answers to train, in order.
 
-        Where the template writes earlier turns otherwise once a later one is there, only the last
-        answer is told, and counted.
+        Where the template has no marks and writes earlier turns otherwise once a later one is
+        there, only the last answer is told, and counted.
 
         Args:
             chats: each ends with an answer.
@@ -96,10 +115,50 @@ class Writer:
         Raises:
             DataError: not even the last answer can be told from the rest.
         """
+        ends = self.learn(chats[0].messages)
+        spans = [self._marked(chat, text) for chat, text in zip(chats, texts, strict=True)]
+        rest = [row for row, found in enumerate(spans) if not found]
+        told = self._by_prefixes(chats, texts, kept, numbers, rest)
+        return [
+            [_ended(span, text, ends.closing) for span in found or told[row]]
+            for row, (found, text) in enumerate(zip(spans, texts, strict=True))
+        ]
+
+    def _marked(self, chat: Chat, text: str) -> list[Span]:
+        """The answers that the marks tell; none where there are no marks to believe."""
+        assert self._known is not None  # `answers` learns it first
+        marks = self._known[0]
+        told = marks.spans(chat.messages, text) if marks else None
+        if marks is None or told is None:
+            return []
+        turns = [i for i, message in enumerate(chat.messages) if message["role"] == "assistant"]
+        told[-1] = (told[-1][0], len(text))  # a chat ends with its last answer
+        wanted = self._wanted(chat)
+        self._counts.by_own_marks += marks.own
+        self._counts.by_trl_marks += not marks.own
+        return [span for turn, span in zip(turns, told, strict=True) if turn in wanted]
+
+    def _wanted(self, chat: Chat) -> list[int]:
+        """Indices of the turns to train."""
+        places = range(chat.answers_from, len(chat.messages))
+        turns = [i for i in places if chat.messages[i]["role"] == "assistant"]
+        return turns[-1:] if self._loss_on == "last" else turns
+
+    def _by_prefixes(
+        self,
+        chats: list[Chat],
+        texts: list[str],
+        kept: list[int],
+        numbers: Sequence[int],
+        rows: list[int],
+    ) -> dict[int, list[Span]]:
+        """The answers of some rows, as what each adds to the chat rendered before it."""
+        self._counts.by_prefixes += len(rows)
         turns = [
             (row, turn)
-            for row, chat in enumerate(chats)
-            for turn in _answers_within(chat, kept[row])
+            for row in rows
+            for turn in self._wanted(chats[row])
+            if _begins_within(chats[row].messages[:turn], kept[row])
         ]
         prompts = self.write(
             [chats[row].messages[:turn] for row, turn in turns],
@@ -117,7 +176,7 @@ class Writer:
                 strict=True,
             )
         )
-        spans: list[list[Span]] = [[] for _ in chats]
+        spans: dict[int, list[Span]] = {row: [] for row in rows}
         unstable = set()
         for (row, turn), prompt in zip(turns, prompts, strict=True):
             end = ends.get((row, turn), texts[row])
@@ -126,7 +185,7 @@ class Writer:
             else:
                 unstable.add(row)
         for row in unstable:
-            self._counts.last_answer_only += len(_answers_within(chats[row])) > 1
+            self._counts.last_answer_only += len(self._wanted(chats[row])) > 1
             spans[row] = [self._last(chats[row].messages, texts[row], numbers[row])]
         return spans
 
@@ -135,7 +194,9 @@ class Writer:
         [prompt] = self.write([messages[:-1]], [number], opening=True)
         [asked] = self.write([messages[:-1]], [number])
         start = shared(prompt, text)
-        if start < len(asked):
+        opening = prompt[len(asked) :]
+        # With the opening after that, the end of the question would count as answered.
+        if start < len(asked) or (opening and opening in text[start:]):
             raise DataError(
                 f"Row {number} of {quoted(self._label)}: the tokenizer's chat template writes the "
                 "turns before an answer in another way once it is given, so which tokens answer "
@@ -145,22 +206,14 @@ class Writer:
         return start, len(text)
 
 
-def _answers_within(chat: Chat, characters: int | None = None) -> list[int]:
-    """Indices of the assistant's turns to train, those that begin within `characters`."""
-    turns = []
-    written = 0
-    for place, message in enumerate(chat.messages):
-        if characters is not None and written > characters:
-            break
-        if message["role"] == "assistant" and place >= chat.answers_from:
-            turns.append(place)
-        written += len(str(message.get("content") or "").strip())
-    return turns
+def _begins_within(before: list[Message], characters: int) -> bool:
+    """Whether what comes after these messages may begin within so many characters."""
+    return sum(len(str(m.get("content") or "").strip()) for m in before) <= characters
 
 
-def shared(first: Sequence[object], second: Sequence[object]) -> int:
-    """How many items the two have in common at their start."""
-    for place, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return place
-    return min(len(first), len(second))
+def _ended(span: Span, text: str, closing: str) -> Span:
+    """An answer with its end of turn, where marks leave that out."""
+    start, stop = span
+    if closing and text.startswith(closing, stop):
+        return start, stop + len(closing)
+    return span

@@ -1,4 +1,4 @@
-"""Examples as token ids and labels, where only the answers have a label.
+"""Examples as token ids and labels, where only what is to be trained has a label.
 
 A label is the token itself where it is trained and -100 where it isn't. The first token of a row
 never has one: nothing comes before it to predict it from.
@@ -7,24 +7,46 @@ never has one: nothing comes before it to predict it from.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.answers import Counts, Span, Writer, shared
+from nbpeft.data.answers import Counts, Writer
+from nbpeft.data.ends import Ends, ends_of_text
 from nbpeft.data.formats import Chat, Example, Pair, Text
+from nbpeft.data.marks import Span
 from nbpeft.data.rendering import (
     Rendering,
     encode,
     frame,
     opened,
+    shared,
 )
 from nbpeft.errors import DataError, quoted
+from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 NOT_TRAINED = -100
-Encoded = tuple[list[int], list[Span]]
-"""Token ids of a row and the spans of tokens, first to past the last, that are trained."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row before it is cut."""
+
+    ids: list[int]
+    answers: list[Span]
+    """Spans of tokens, first to past the last; each with its end token."""
+    trained: list[Span]
+    """Likewise; all of the row, or its answers."""
+
+    def labels(self, length: int) -> list[int]:
+        """The labels of its first `length` tokens."""
+        kept = self.ids[:length]
+        labels = [NOT_TRAINED] * len(kept)
+        for start, stop in self.trained:
+            labels[max(start, 1) : stop] = kept[max(start, 1) : stop]
+        return labels
 
 
 class Encoder:
@@ -36,18 +58,20 @@ class Encoder:
         rendering: Rendering,
         max_length: int,
         label: str,
+        loss_on: LossOn = "answers",
     ) -> None:
         self.counts = Counts()
         self._tokenizer = tokenizer
         self._rendering = rendering
         self._max_length = max_length
         self._label = label
-        self._writer = Writer(tokenizer, rendering, label, self.counts)
+        self._loss_on = loss_on
+        self._writer = Writer(tokenizer, rendering, label, self.counts, loss_on)
         self._before, self._after = frame(tokenizer)
+        self.ends: Ends = ends_of_text(tokenizer, self._after)
+        """How answers end; for chats it is known once there was one."""
         eos = tokenizer.eos_token_id
         self._end = [] if eos is None else [int(eos)]
-        others = {tokenizer.bos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id} - {eos}
-        self._end_tokens = (set(tokenizer.added_tokens_decoder) | set(self._end)) - others
 
     def batch(self, examples: list[Example], numbers: Sequence[int]) -> dict[str, list[list[int]]]:
         """Columns input_ids and labels of the examples that have a token to train.
@@ -58,27 +82,39 @@ class Encoder:
         Raises:
             DataError: the chat template refuses a row.
         """
-        encoded = self._encode(examples, numbers)
         columns: dict[str, list[list[int]]] = {"input_ids": [], "labels": []}
-        counts = self.counts
-        for number, (ids, spans) in zip(numbers, encoded, strict=True):
-            counts.cut += len(ids) > self._max_length
-            kept = ids[: self._max_length]
-            labels = [NOT_TRAINED] * len(kept)
-            for start, stop in spans:
-                labels[max(start, 1) : stop] = kept[max(start, 1) : stop]
-            trained = len(labels) - labels.count(NOT_TRAINED)
-            if not trained:
-                counts.dropped.append(number)
-                continue
-            counts.rows += 1
-            counts.tokens += len(kept)
-            counts.trained_tokens += trained
-            columns["input_ids"].append(kept)
-            columns["labels"].append(labels)
+        for number, row in zip(numbers, self.rows(examples, numbers), strict=True):
+            labels = self.count(row, number)
+            if labels:
+                columns["input_ids"].append(row.ids[: self._max_length])
+                columns["labels"].append(labels)
         return columns
 
-    def _encode(self, examples: list[Example], numbers: Sequence[int]) -> list[Encoded]:
+    def count(self, row: Row, number: int) -> list[int]:
+        """The labels of a row, cut, and counted; none where it has no token to train."""
+        counts = self.counts
+        labels = row.labels(self._max_length)
+        counts.cut += len(row.ids) > self._max_length
+        trained = len(labels) - labels.count(NOT_TRAINED)
+        if not trained:
+            counts.dropped.append(number)
+            return []
+        counts.rows += 1
+        counts.tokens += len(labels)
+        counts.trained_tokens += trained
+        counts.ended += self.ended(row, labels) > 0
+        return labels
+
+    def ended(self, row: Row, labels: list[int]) -> int:
+        """How many answers of a row have their end token among its labels."""
+        return sum(self.ends.within(labels, start, stop) for start, stop in row.answers)
+
+    def rows(self, examples: list[Example], numbers: Sequence[int]) -> list[Row]:
+        """The examples as tokens, whole: nothing is cut, dropped or counted as trained.
+
+        Raises:
+            DataError: the chat template refuses a row.
+        """
         if self._rendering.kind == "text":
             return self._texts([e.text for e in examples if isinstance(e, Text)])
         if self._rendering.kind == "join":
@@ -94,19 +130,22 @@ class Encoder:
     def _row(self, number: int) -> str:
         return f"Row {number} of {quoted(self._label)}"
 
+    def _marked(self, ids: list[int], answers: list[Span]) -> Row:
+        return Row(ids, answers, [(0, len(ids))] if self._loss_on == "all" else answers)
+
     def _finished(self, ids: list[int]) -> list[int]:
         """`ids` with what the tokenizer puts after a text, and the end token once."""
         tail = self._after + [token for token in self._end if token not in self._after]
         return ids if tail and ids[-len(tail) :] == tail else ids + tail
 
-    def _texts(self, texts: list[str]) -> list[Encoded]:
+    def _texts(self, texts: list[str]) -> list[Row]:
         rows = []
         for ids in encode(self._tokenizer, texts)["input_ids"]:
             whole = self._finished(opened(list(ids), self._before))
-            rows.append((whole, [(0, len(whole))]))
+            rows.append(self._marked(whole, [(0, len(whole))]))
         return rows
 
-    def _pairs(self, pairs: list[Pair]) -> list[Encoded]:
+    def _pairs(self, pairs: list[Pair]) -> list[Row]:
         """Prompt and completion tokenized as one text, where the prompt's tokens stay the same.
 
         Where a token would span both, they are tokenized apart, since the prompt is tokenized
@@ -122,13 +161,14 @@ class Encoder:
                 ids = prompt + encode(self._tokenizer, [pair.completion])["input_ids"][0]
             start = len(opened(prompt, self._before))
             whole = self._finished(opened(ids, self._before))
-            rows.append((whole, [(start, len(whole))]))
+            rows.append(self._marked(whole, [(start, len(whole))]))
         return rows
 
-    def _chats(self, chats: list[Chat], numbers: Sequence[int]) -> list[Encoded]:
+    def _chats(self, chats: list[Chat], numbers: Sequence[int]) -> list[Row]:
         fulls = self._writer.write([chat.messages for chat in chats], numbers)
         encoded = encode(self._tokenizer, fulls)
         kept = [self._last_char_kept(encoded, row, text) for row, text in enumerate(fulls)]
+        self.ends = self._writer.learn(chats[0].messages)
         spans = self._writer.answers(chats, fulls, kept, numbers)
         before = [] if self._rendering.kind == "chat" else self._before
         rows = []
@@ -138,7 +178,9 @@ class Encoder:
             if tokens and tokens[-1][1] == len(ids):
                 ids, tokens[-1] = self._ended(ids, tokens[-1])
             shift = len(opened(ids, before)) - len(ids)
-            rows.append((opened(ids, before), [(a + shift, b + shift) for a, b in tokens]))
+            rows.append(
+                self._marked(opened(ids, before), [(a + shift, b + shift) for a, b in tokens])
+            )
         return rows
 
     def _last_char_kept(self, encoded: BatchEncoding, row: int, text: str) -> int:
@@ -162,7 +204,7 @@ class Encoder:
 
     def _ended(self, ids: list[int], span: Span) -> tuple[list[int], Span]:
         """The row with an end token, where the template writes none after the last answer."""
-        if not self._end_tokens.isdisjoint(ids[max(span[0], span[1] - 4) : span[1]]):
+        if not self._end or self.ends.within(ids, *span):
             return ids, span
         self.counts.end_added += 1
         return ids + self._end, (span[0], span[1] + len(self._end))

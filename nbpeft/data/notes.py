@@ -9,9 +9,16 @@ from nbpeft.data.formats import Reading
 from nbpeft.data.rendering import Rendering
 from nbpeft.data.split import FEWEST
 from nbpeft.errors import listed
+from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+TRAINED: dict[LossOn, str] = {
+    "all": "all of it is trained (--loss-on all)",
+    "answers": "only the answers are trained",
+    "last": "only the last answer of each row is trained (--loss-on last)",
+}
 
 
 def notes_of(
@@ -22,11 +29,10 @@ def notes_of(
     train: Counts,
     held_out: Counts,
     max_length: int,
+    loss_on: LossOn,
 ) -> list[str]:
-    """How rows were written, cut, dropped and held out, and what pads them."""
-    notes = [_written(rendering, reading, tokenizer), _padded(tokenizer)]
-    if tokenizer.eos_token_id is None:
-        notes.append("the tokenizer has no end token: the model isn't taught to stop")
+    """How rows were written, masked, cut, dropped and held out, and what pads them."""
+    notes = [_written(rendering, reading, tokenizer, loss_on), _padded(tokenizer)]
     notes += _masked(train, tokenizer)
     cut, dropped = train.cut + held_out.cut, train.dropped + held_out.dropped
     if cut:
@@ -37,6 +43,8 @@ def notes_of(
             f"{_rows(len(dropped))} dropped, since no token of the answer is within {max_length} "
             f"tokens (--max-length): {numbers}"
         )
+    if rendering.kind == "text" and not train.ended:
+        notes.append("in no row the end token is trained: the model isn't taught to stop")
     if not held_out.rows:
         few = f"; fewer than {FEWEST} rows hold out none" if train.rows < FEWEST else ""
         notes.append(f"no rows are held out, so there is no held-out loss{few} (--eval)")
@@ -47,23 +55,25 @@ def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count:,} rows"
 
 
-def _written(rendering: Rendering, reading: Reading, tokenizer: PreTrainedTokenizerBase) -> str:
+def _written(
+    rendering: Rendering, reading: Reading, tokenizer: PreTrainedTokenizerBase, loss_on: LossOn
+) -> str:
     end = f"the end token {tokenizer.eos_token}" if tokenizer.eos_token else "no end token"
     if rendering.kind == "text":
         return f"raw text, {end} after each row; all of it is trained"
+    trained = TRAINED[loss_on]
     if rendering.kind == "join":
         return (
             "the tokenizer has no chat template: prompt and completion are joined exactly as they "
-            f"stand, {end} after each completion; only completions are trained"
+            f"stand, {end} after each completion; {trained}"
         )
     if rendering.kind == "plain":
         return (
             "the tokenizer has no chat template: chats are written in nbpeft's plain one, a line "
-            f"'User: …' or 'Assistant: …' a message, {end} after each answer; only answers are "
-            "trained"
+            f"'User: …' or 'Assistant: …' a message, {end} after each answer; {trained}"
         )
     turns = "" if reading.format.name == "messages" else ", a prompt and its completion as turns"
-    return f"written in the tokenizer's chat template{turns}; only the answers are trained"
+    return f"written in the tokenizer's chat template{turns}; {trained}"
 
 
 def _padded(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -77,7 +87,15 @@ def _padded(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _masked(counts: Counts, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    notes = []
+    notes = [
+        f"the answers of {_rows(rows)} are told by {way}"
+        for rows, way in (
+            (counts.by_own_marks, "the chat template's own {% generation %} marks"),
+            (counts.by_trl_marks, "TRL's training variant of the chat template, the same text"),
+            (counts.by_prefixes, "writing each chat with and without them (prefixes)"),
+        )
+        if rows
+    ]
     if counts.last_answer_only:
         notes.append(
             f"{_rows(counts.last_answer_only)} trained on the last answer only: the chat template "

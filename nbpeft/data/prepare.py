@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.data.answers import Counts
 from nbpeft.data.arrow import SMALL, temporary_folder, tie
 from nbpeft.data.checks import check_rows
-from nbpeft.data.formats import Chat, Example, Pair, Reading, Text, choose
+from nbpeft.data.formats import Chat, Example, Pair, Reading, choose
+from nbpeft.data.gate import refused
 from nbpeft.data.masks import Encoder
 from nbpeft.data.notes import notes_of
 from nbpeft.data.prompts import prompt_and_answer
-from nbpeft.data.rendering import PLAIN_TEMPLATE, Rendering, undisturbed
+from nbpeft.data.rendering import Rendering, rendering_of, undisturbed
 from nbpeft.data.sources import Source
 from nbpeft.data.split import MOST, held_out_count, some_of, split_rows
 from nbpeft.errors import DataError, quoted
 from nbpeft.quiet import quiet
+from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -73,6 +75,7 @@ def tokenize(
     columns: Mapping[str, str] | None = None,
     eval: float | int | Source | None = None,
     max_length: int,
+    loss_on: LossOn = "answers",
 ) -> Rows:
     """Read, check, split and tokenize rows, marking the tokens to train.
 
@@ -85,9 +88,11 @@ def tokenize(
         eval: rows to hold out: a share in (0, 1), a count, 0 for none, or rows of their own.
             None: the source's own held-out split, else 10%, at most 200 rows.
         max_length: tokens of a row; longer ones keep their start.
+        loss_on: which tokens are trained; raw text is trained whole.
 
     Raises:
-        DataError: no format fits or several do, a row can't be trained on, or nothing is left.
+        DataError: no format fits or several do, a row can't be trained on, nothing is left, or
+            no answer's end token is trained.
     """
     if not len(source.dataset):
         raise DataError(f"{quoted(source.label)} has no rows.")
@@ -95,17 +100,20 @@ def tokenize(
     reading = choose(found, formats, columns, source.label)
     check_rows(source.dataset, reading, source.label)
     train, held_out = _split(source, reading, columns, eval)
-    rendering = _rendering(train.examples(1)[0], tokenizer)
+    rendering = rendering_of(train.examples(1)[0], tokenizer)
     digest = hashlib.sha256(json.dumps(rendering.to_dict()).encode())
     if rendering.kind == "chat":
         digest.update(str(tokenizer.chat_template).encode())
     with undisturbed(tokenizer), quiet():
-        train_rows, counts = _encoded(train, tokenizer, rendering, max_length, digest)
-        if not counts.rows:
-            raise _nothing_trained(train.label, counts, max_length)
+        encoder = Encoder(tokenizer, rendering, max_length, train.label, loss_on)
+        train_rows, counts = _encoded(train, encoder, digest), encoder.counts
+        refusal = refused(rendering, counts, encoder.ends, train.label, max_length)
+        if refusal:
+            raise DataError(refusal)
         held_rows, held_counts = None, Counts()
         if held_out is not None:
-            held_rows, held_counts = _encoded(held_out, tokenizer, rendering, max_length, None)
+            encoder = Encoder(tokenizer, rendering, max_length, held_out.label, loss_on)
+            held_rows, held_counts = _encoded(held_out, encoder, None), encoder.counts
     return Rows(
         train=train_rows,
         held_out=held_rows if held_counts.rows else None,
@@ -122,6 +130,7 @@ def tokenize(
                 train=counts,
                 held_out=held_counts,
                 max_length=max_length,
+                loss_on=loss_on,
             ),
         ),
         fingerprint=digest.hexdigest()[:16],
@@ -166,25 +175,10 @@ def _new() -> str:
     return secrets.token_hex(8)
 
 
-def _rendering(first: Example, tokenizer: PreTrainedTokenizerBase) -> Rendering:
-    if isinstance(first, Text):
-        return Rendering("text")
-    if tokenizer.chat_template:
-        return Rendering("chat")
-    return Rendering("join") if isinstance(first, Pair) else Rendering("plain", PLAIN_TEMPLATE)
-
-
-def _encoded(
-    part: _Part,
-    tokenizer: PreTrainedTokenizerBase,
-    rendering: Rendering,
-    max_length: int,
-    digest: Any,
-) -> tuple[Dataset, Counts]:
-    """The rows as ids and labels, and what was counted; `digest` is fed with the raw rows."""
+def _encoded(part: _Part, encoder: Encoder, digest: Any) -> Dataset:
+    """The rows as ids and labels; `digest` is fed with the raw rows."""
     from datasets import Features, List, Value
 
-    encoder = Encoder(tokenizer, rendering, max_length, part.label)
     names = list(dict.fromkeys(part.reading.columns.values()))
 
     def batch(cells: Mapping[str, list[Any]], places: list[int]) -> dict[str, list[list[int]]]:
@@ -216,7 +210,7 @@ def _encoded(
         raise
     if folder is not None:
         tie(folder, encoded)
-    return encoded, encoder.counts
+    return encoded
 
 
 def _canonical(example: Example) -> bytes:
@@ -230,17 +224,6 @@ def _canonical(example: Example) -> bytes:
         ]
     )
     return json.dumps(values, sort_keys=True, default=str).encode() + b"\n"
-
-
-def _nothing_trained(label: str, counts: Counts, max_length: int) -> DataError:
-    first = f"no row of {quoted(label)} has a token to train, beginning with row "
-    first += f"{counts.dropped[0]}"
-    if counts.cut:
-        return DataError(
-            f"Within {max_length} tokens {first}: the prompts alone are longer than that; raise "
-            "--max-length or shorten the prompts."
-        )
-    return DataError(f"With this tokenizer {first}; is it the model's own tokenizer?")
 
 
 def _sample_prompts(part: _Part) -> tuple[str | list[dict[str, Any]], ...]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from nbpeft.data.formats import Example, Pair, Text
 from nbpeft.errors import DataError, listed, quoted
 
 if TYPE_CHECKING:
@@ -122,6 +123,15 @@ def default_rendering(tokenizer: PreTrainedTokenizerBase) -> Rendering:
     return Rendering("chat" if tokenizer.chat_template else "join")
 
 
+def rendering_of(first: Example, tokenizer: PreTrainedTokenizerBase) -> Rendering:
+    """How a data set is written, by its first example."""
+    if isinstance(first, Text):
+        return Rendering("text")
+    if tokenizer.chat_template:
+        return Rendering("chat")
+    return Rendering("join") if isinstance(first, Pair) else Rendering("plain", PLAIN_TEMPLATE)
+
+
 def template_errors() -> tuple[type[Exception], ...]:
     """What a chat template raises: its own refusals, and Python's errors inside it."""
     from jinja2 import TemplateError
@@ -182,3 +192,11 @@ def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
 def opened(ids: list[int], before: list[int]) -> list[int]:
     """`ids` with `before` in front, unless the text wrote it there already."""
     return ids if before and ids[: len(before)] == before else before + ids
+
+
+def shared(first: Sequence[object], second: Sequence[object]) -> int:
+    """How many items the two have in common at their start."""
+    for place, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return place
+    return min(len(first), len(second))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.registry import Registry
+from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from nbpeft.data import Rows, Source
@@ -48,6 +49,7 @@ class Objective:
         columns: Mapping[str, str] | None,
         eval: float | Source | None,
         max_length: int,
+        loss_on: LossOn,
     ) -> Rows:
         """Rows as found -> rows ready for batches. DataError names row and column."""
         raise NotImplementedError

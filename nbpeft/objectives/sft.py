@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.objectives import Objective, objectives
+from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from nbpeft.data import Rows, Source
@@ -60,11 +61,19 @@ class SFT(Objective):
         columns: Mapping[str, str] | None,
         eval: float | Source | None,
         max_length: int,
+        loss_on: LossOn,
     ) -> Rows:
-        """Text, prompt/completion or messages; only answers carry labels."""
+        """Text, prompt/completion or messages; `loss_on` says which tokens carry labels."""
         from nbpeft import data
 
-        return data.tokenize(source, tokenizer, columns=columns, eval=eval, max_length=max_length)
+        return data.tokenize(
+            source,
+            tokenizer,
+            columns=columns,
+            eval=eval,
+            max_length=max_length,
+            loss_on=loss_on,
+        )
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Pad on the right to the longest row; padding is masked by position, not by its id.

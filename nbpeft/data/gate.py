@@ -1,0 +1,39 @@
+"""When a run refuses to start: nothing would be learned, or never to stop."""
+
+from __future__ import annotations
+
+from nbpeft.data.answers import Counts
+from nbpeft.data.ends import Ends
+from nbpeft.data.rendering import Rendering
+from nbpeft.errors import quoted
+
+
+def refused(
+    rendering: Rendering, counts: Counts, ends: Ends, label: str, max_length: int
+) -> str | None:
+    """Why a run on these rows refuses to start, in one line; None where it may.
+
+    Raw text may be trained without an end token: it answers nothing, and pieces of a longer text
+    have no end.
+    """
+    if not counts.rows:
+        first = f"no row of {quoted(label)} has a token to train, beginning with row "
+        first += f"{counts.dropped[0]}"
+        if counts.cut:
+            return (
+                f"Within {max_length} tokens {first}: the prompts alone are longer than that; "
+                "raise --max-length or shorten the prompts."
+            )
+        return f"With this tokenizer {first}; is it the model's own tokenizer?"
+    if counts.ended or rendering.kind == "text":
+        return None
+    if not ends.tokens:
+        return (
+            "The tokenizer has no end token, so the model would never be taught to stop; set the "
+            "model's own, such as tokenizer.eos_token = '</s>', and run again."
+        )
+    return (
+        f"In no row of {quoted(label)} the end token {quoted(ends.shown)} is trained, so the model "
+        f"would never be taught to stop: every answer is cut at {max_length} tokens; raise "
+        "--max-length or shorten the rows."
+    )
