@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Comparison": "nbpeft.comparison",
+    "Look": "nbpeft.data.look",
     "NbPeft": "nbpeft.config",
     "NbPeftError": "nbpeft.errors",
     "Record": "nbpeft.session.record",
@@ -28,6 +29,7 @@ _HOMES = {
     "finetune": "nbpeft.api",
     "load_data": "nbpeft.tiny",
     "load_tiny": "nbpeft.tiny",
+    "look": "nbpeft.api",
     "save": "nbpeft.api",
 }
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from nbpeft.api import attach as attach
     from nbpeft.api import compare as compare
     from nbpeft.api import finetune as finetune
+    from nbpeft.api import look as look
     from nbpeft.api import save as save
     from nbpeft.tiny import load_data as load_data
     from nbpeft.tiny import load_tiny as load_tiny

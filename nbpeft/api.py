@@ -6,12 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.errors import ModelError, RequestError
 from nbpeft.events import Events
 from nbpeft.listing import Adapters
-from nbpeft.request import Request
+from nbpeft.request import LossOn, Request
 
 if TYPE_CHECKING:
     from nbpeft.comparison import Comparison, Prompt
+    from nbpeft.data.look import Look
     from nbpeft.run import Run
     from nbpeft.session.models import Handle
     from nbpeft.session.record import Record
@@ -106,6 +108,66 @@ def adapters() -> Adapters:
 
     session = current()
     return Adapters(session.records(), attached=session.attached())
+
+
+def look(
+    data: Any,
+    *,
+    columns: Mapping[str, str] | str | None = None,
+    max_length: int | None = None,
+    loss_on: str = "answers",
+    rows: Sequence[int] | None = None,
+    model: Any = None,
+    tokenizer: Any = None,
+) -> Look:
+    """What a run would train on, before any run; the twin of `%peft_data`.
+
+    `data` is given as to `finetune`; `columns`, `max_length` and `loss_on` are its words. `rows`
+    are the numbers of rows to show token by token; by default the first, one of median length and
+    the longest. Without `max_length` it is that of a run on `model`, or on the kernel's only model.
+
+    Every row is checked, at most 2,000 are tokenized. Returns a `Look`, which shows itself as
+    figures, a histogram and rows, and has `.lengths`, `.tokens`, `.trained_tokens` and `.refusal`.
+    Raises DataError for rows that can't be read, RequestError for a word that can't be.
+    """
+    from nbpeft.coerce import coerce
+    from nbpeft.data import read
+    from nbpeft.data.look import look as look_
+    from nbpeft.session.models import find_tokenizer
+
+    if tokenizer is None or isinstance(tokenizer, str):
+        tokenizer = find_tokenizer(namespace(), tokenizer).value
+    return look_(
+        read(data, namespace()),
+        tokenizer,
+        columns=coerce("columns", columns, dict[str, str] | None),
+        max_length=_row_length(max_length, model),
+        loss_on=coerce("loss_on", loss_on, LossOn),
+        rows=coerce("rows", rows, list[int] | None),
+    )
+
+
+def _row_length(given: Any, model: Any) -> int:
+    """Tokens a row as a run would cut it: as given, by `%config`, or by the model."""
+    from nbpeft.coerce import coerce
+    from nbpeft.config import settings
+    from nbpeft.prepare import default_max_length
+    from nbpeft.session.models import find_model, root_of
+
+    wanted = settings().defaults.get("max_length") if given is None else given
+    if wanted is not None:
+        length: int = coerce("max_length", wanted, int)
+        if length <= 0:
+            raise RequestError(f"max_length must be above 0, not {length}.")
+        return length
+    if model is None or isinstance(model, str):
+        try:
+            model = find_model(namespace(), model).value
+        except ModelError:
+            if model is not None:
+                raise
+            return default_max_length(None)
+    return default_max_length(root_of(model))
 
 
 def save(name: str, *, model: Any = None) -> Record:

@@ -170,7 +170,6 @@ def _own(root: nn.Module) -> Layer:
     parameter = next(root.parameters())
     cuda = parameter.device.type == "cuda"
     bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    window = getattr(root.config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH
     return Layer(
         f"nbpeft, for {parameter.device.type}",
         {
@@ -178,9 +177,16 @@ def _own(root: nn.Module) -> Layer:
             "fp16": cuda and not bf16,
             # Trades a fifth of the speed for memory that a LoRA mostly has; TRL turns it on.
             "gradient_checkpointing": False,
-            "max_length": min(DEFAULT_MAX_LENGTH, window),
+            "max_length": default_max_length(root),
         },
     )
+
+
+def default_max_length(root: nn.Module | None) -> int:
+    """Tokens a row where nothing else is said: what the model can read, or DEFAULT_MAX_LENGTH."""
+    config = None if root is None else root.config
+    window = getattr(config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH
+    return min(DEFAULT_MAX_LENGTH, window)
 
 
 def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> None:

@@ -4,8 +4,10 @@
 
 `sources` finds the rows (with `files` for paths, `hub` for the hub), `formats` says how they are
 read, `checks` refuses rows that can't be trained on, `split` holds some out, `rendering` writes
-prompts for the model and `masks` turns rows into tokens with the answers marked. Importing this
-package is light: torch, transformers, datasets and pandas are imported where they are used.
+prompts for the model and `masks` turns rows into tokens with the answers marked (`answers` finds
+them, by `marks` or prefixes, `ends` their ends). `gate` refuses what teaches nothing, and `look`
+shows it all before a run. Importing this package is light: torch, transformers, datasets and pandas
+are imported where they are used.
 """
 
 from __future__ import annotations

@@ -27,14 +27,20 @@ def notes_of(
     tokenizer: PreTrainedTokenizerBase,
     *,
     train: Counts,
-    held_out: Counts,
+    held_out: Counts | None,
     max_length: int,
     loss_on: LossOn,
 ) -> list[str]:
-    """How rows were written, masked, cut, dropped and held out, and what pads them."""
+    """How rows were written, masked, cut, dropped and held out, and what pads them.
+
+    Args:
+        held_out: None where nothing is split.
+    """
     notes = [_written(rendering, reading, tokenizer, loss_on), _padded(tokenizer)]
     notes += _masked(train, tokenizer)
-    cut, dropped = train.cut + held_out.cut, train.dropped + held_out.dropped
+    cut, dropped = train.cut, train.dropped
+    if held_out is not None:
+        cut, dropped = cut + held_out.cut, dropped + held_out.dropped
     if cut:
         notes.append(f"{_rows(cut)} cut to {max_length} tokens (--max-length)")
     if dropped:
@@ -45,7 +51,7 @@ def notes_of(
         )
     if rendering.kind == "text" and not train.ended:
         notes.append("in no row the end token is trained: the model isn't taught to stop")
-    if not held_out.rows:
+    if held_out is not None and not held_out.rows:
         few = f"; fewer than {FEWEST} rows hold out none" if train.rows < FEWEST else ""
         notes.append(f"no rows are held out, so there is no held-out loss{few} (--eval)")
     return [note for note in notes if note]

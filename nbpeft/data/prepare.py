@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.data.answers import Counts
 from nbpeft.data.arrow import SMALL, temporary_folder, tie
 from nbpeft.data.checks import check_rows
-from nbpeft.data.formats import Chat, Example, Pair, Reading, choose
+from nbpeft.data.formats import Chat, Example, Reading, choose
 from nbpeft.data.gate import refused
 from nbpeft.data.masks import Encoder
 from nbpeft.data.notes import notes_of

@@ -10,12 +10,13 @@ from nbpeft.magics import completion
 from nbpeft.magics.adapters import peft_adapters
 from nbpeft.magics.attach import peft_attach
 from nbpeft.magics.compare import peft_compare
+from nbpeft.magics.data import peft_data
 from nbpeft.magics.finetune import finetune
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-LINE: tuple[Callable[..., Any], ...] = (peft_adapters, peft_attach)
+LINE: tuple[Callable[..., Any], ...] = (peft_adapters, peft_attach, peft_data)
 # IPython refuses a cell magic whose body is empty: without one, the line magic does the same.
 BOTH: tuple[Callable[..., Any], ...] = (finetune, peft_compare)
 

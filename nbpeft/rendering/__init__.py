@@ -1,21 +1,28 @@
 """How things look: texts made safe, numbers, tables and curves, shared by views and results.
 
 The lowest layer above the plan and the events. Nothing here knows of models or kernels, nothing
-imports torch, and matplotlib is imported only while a curve is drawn.
+imports torch, and matplotlib is imported only while a picture is drawn.
 """
 
 from nbpeft.rendering.curve import curve_png, thin
 from nbpeft.rendering.escaping import escape, glimpse, plain
+from nbpeft.rendering.figure import WIDTH
+from nbpeft.rendering.histogram import histogram_png
 from nbpeft.rendering.marked import Marked, Span, differences, light
 from nbpeft.rendering.numbers import bytes_size, count, duration, nats, percent
 from nbpeft.rendering.plans import plan_table, setting_text
 from nbpeft.rendering.sparkline import curve_html
 from nbpeft.rendering.table import Table
+from nbpeft.rendering.tokens import Gap, Token, TokenRow, tokens_html, tokens_text
 
 __all__ = [
+    "WIDTH",
+    "Gap",
     "Marked",
     "Span",
     "Table",
+    "Token",
+    "TokenRow",
     "bytes_size",
     "count",
     "curve_html",
@@ -24,6 +31,7 @@ __all__ = [
     "duration",
     "escape",
     "glimpse",
+    "histogram_png",
     "light",
     "nats",
     "percent",
@@ -31,4 +39,6 @@ __all__ = [
     "plan_table",
     "setting_text",
     "thin",
+    "tokens_html",
+    "tokens_text",
 ]

@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from nbpeft.rendering.curve import BLUE, GREY, ORANGE, WIDTH, Point, thin
+from nbpeft.rendering.curve import Point, thin
+from nbpeft.rendering.figure import BLUE, GREY, ORANGE, WIDTH
 from nbpeft.rendering.numbers import nats
 
 _TRAIN_POINTS, _HELD_OUT_POINTS = 300, 100

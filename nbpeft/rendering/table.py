@@ -27,7 +27,7 @@ _LONG_WORD = 40
 _LINE = "1px solid rgba(128, 128, 128, 0.4)"
 # Text with two dollar signs would be typeset as mathematics: MathJax 2 (Colab, nbconvert) and
 # 3 and 4 (JupyterLab) each have a class that tells it to keep out.
-_NO_MATH = "tex2jax_ignore mathjax_ignore"
+NO_MATH = "tex2jax_ignore mathjax_ignore"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Table:
             for note in self.notes
         )
         return (
-            f'<div class="{_NO_MATH}">'
+            f'<div class="{NO_MATH}">'
             f'<div style="font-weight: bold">{escape(self.title, self.limit)}</div>'
             # A page in quirks mode would not hand its colour down to tables.
             '<table style="border-collapse: collapse; color: inherit">'

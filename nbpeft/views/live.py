@@ -6,8 +6,17 @@ the page. Whatever isn't known yet is left out.
 
 from __future__ import annotations
 
-from nbpeft.rendering import Table, bytes_size, count, curve_html, duration, glimpse, nats, percent
-from nbpeft.rendering.curve import WIDTH
+from nbpeft.rendering import (
+    WIDTH,
+    Table,
+    bytes_size,
+    count,
+    curve_html,
+    duration,
+    glimpse,
+    nats,
+    percent,
+)
 from nbpeft.views.progress import Progress
 
 

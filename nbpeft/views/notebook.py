@@ -30,8 +30,7 @@ from nbpeft.events import (
     Sampled,
     Started,
 )
-from nbpeft.rendering import Table, curve_png, plain, plan_table
-from nbpeft.rendering.curve import WIDTH
+from nbpeft.rendering import WIDTH, Table, curve_png, plain, plan_table
 from nbpeft.views.live import live_html
 from nbpeft.views.progress import Progress, closing_table, failure_table
 

@@ -45,7 +45,7 @@ class Lab:
         self.goto(name)
 
     def goto(self, name: str) -> None:
-        """Open a notebook that lies in the folder, as it is, and wait for its kernel."""
+        """A notebook that lies in the folder, as it is, and wait for its kernel."""
         self.page.goto(f"{self._address}/{name}?reset&token={self._token}")
         expect(self.panel).to_be_visible(timeout=OPEN)
         # The tab stands before its kernel does, and the menu before it knows of either.

@@ -10,7 +10,7 @@ from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options
 
-LINE = {"finetune", "peft_adapters", "peft_attach", "peft_compare"}
+LINE = {"finetune", "peft_adapters", "peft_attach", "peft_compare", "peft_data"}
 CELL = {"finetune", "peft_compare"}
 
 
@@ -107,6 +107,10 @@ def test_a_setting_of_the_wrong_kind_leaves_the_old_one(shell, value):
         ("%peft_adapters x", "%peft_adapters"),
         ("%peft_compare base --max_tokens 3", "--max-new-tokens"),
         ("%%peft_compare base\n- [1", "YAML"),
+        ("%peft_data", "tiny:NAME"),
+        ("%peft_data a b", "'a', 'b'"),
+        ("%peft_data a --rows first", "--rows 0,5,9"),
+        ("%peft_data a --row 1", "--rows"),
     ],
 )
 def test_a_mistyped_cell_fails_with_one_line(shell, capsys, cell, says):

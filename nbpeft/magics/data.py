@@ -1,0 +1,42 @@
+"""%peft_data: look at data as a run would train on it."""
+
+from __future__ import annotations
+
+from nbpeft import api
+from nbpeft.data.look import Look
+from nbpeft.errors import RequestError, listed, quoted
+from nbpeft.typed import known_words, split_line
+
+FLAGS = {"columns", "max_length", "loss_on", "rows", "model", "tokenizer"}
+TEXTS = frozenset({"rows", "model", "tokenizer"})
+
+
+def peft_data(line: str) -> Look:
+    """Show what a run would train on: format, lengths, and three rows token by token.
+
+    %peft_data X                 the data, given as to %%finetune --data
+    --columns A=B,…              which column is which
+    --max-length N               tokens a row, the rest is cut (default: as in a run)
+    --loss-on all|answers|last   which tokens are trained (default: answers)
+    --rows 0,5,9                 the rows to show, counted from 0
+    --model X, --tokenizer X     which ones, when there are several
+    """
+    words, names = split_line(line, texts=TEXTS)
+    known_words(words, FLAGS, "%peft_data")
+    if len(names) != 1:
+        raise RequestError(
+            "%peft_data wants one X: a variable, a path, tiny:NAME or hub:owner/name; given were "
+            f"{listed(map(quoted, names), limit=4)}."
+        )
+    if "rows" in words:
+        words["rows"] = _numbers(words["rows"])
+    return api.look(names[0], **words)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise RequestError(
+            f"rows can't be {quoted(text)}: numbers with commas between are wanted, --rows 0,5,9."
+        ) from None
