@@ -15,7 +15,7 @@ from nbpeft.magics.values import fields_of, fitting, starting, values
 from nbpeft.request import options, typed
 
 _FLAG = re.compile(
-    r"^\s*(?:%+\w+ )?(--[\w-]+)( [A-Z]\S*)?(?:, (--[\w-]+)( [A-Z]\S*)?)?\s{2,}(\S.*)"
+    r"^\s*(?:%+\w+ )?(--[\w-]+)( \S+)?(?:, (--[\w-]+)( \S+)?)?\s{2,}(\S.*)"
 )
 
 
