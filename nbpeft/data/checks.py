@@ -53,8 +53,13 @@ def _all_strings(table: pa.Table, reading: Reading) -> bool:
 
     for ours, theirs in reading.columns.items():
         column = table[theirs]
+        cell = reading.format.columns[ours]
         is_string = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        if not (reading.format.columns[ours].string and is_string) or column.null_count:
+        if not (cell.string and is_string):
+            return False
+        if cell.optional:
+            continue
+        if column.null_count:
             return False
         if not pc.all(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0)).as_py():
             return False
@@ -62,14 +67,23 @@ def _all_strings(table: pa.Table, reading: Reading) -> bool:
 
 
 def _check_row(row: Mapping[str, Any], reading: Reading, number: int, label: str) -> None:
-    for ours, value in row.items():
-        problem = _problem(value, reading.format.columns[ours])
+    kinds = set()
+    for ours, raw in row.items():
+        cell = reading.format.columns[ours]
+        if cell.optional and raw in (None, ""):
+            continue
+        try:
+            value = reading.cell(ours, raw)
+            problem = _problem(value, cell)
+        except ValueError as error:
+            value, problem = raw, str(error)
         if problem:
             raise DataError(
                 f"Row {number} of {quoted(label)}, column {quoted(reading.columns[ours])}: "
                 f"{problem}."
             )
-    if len({type(value) for value in row.values()}) > 1:
+        kinds.add(type(value))
+    if len(kinds) > 1:
         raise DataError(
             f"Row {number} of {quoted(label)}: {' and '.join(reading.columns.values())} must be "
             "both strings or both chats."

@@ -1,12 +1,13 @@
-"""The shapes that rows come in, one entry of a table each, and the choice among them."""
+"""The shapes that rows come in, one entry of a table each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from nbpeft.errors import DataError, did_you_mean, listed, quoted
+from nbpeft.data.spellings import PLAIN, Spelling
+from nbpeft.errors import listed, quoted
 
 Message = dict[str, Any]
 
@@ -49,6 +50,12 @@ class Cell:
     """Whether a chat must hold an assistant's answer to be trained on."""
     alone: bool = False
     """Whether that answer may be the first message (the prompt stands in another column)."""
+    also: tuple[str, ...] = ()
+    """Other names that such a column goes by, in lower case."""
+    by_look: bool = False
+    """Whether a column of any name is taken for it by what stands in it."""
+    optional: bool = False
+    """Whether the column, or a cell of it, may be missing or empty."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,10 @@ class Format:
     columns: Mapping[str, Cell]
     example: Callable[[Mapping[str, Any]], Example]
     """A checked row, by the format's column names, as an example to train on."""
+    python: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
+    """The same in Python: expressions of the columns to those of the columns to have instead."""
+    remark: str = ""
+    """How a row is put together, for the note."""
 
     @property
     def wants(self) -> str:
@@ -68,6 +79,24 @@ class Format:
 
 def _messages(row: Mapping[str, Any]) -> Example:
     return Chat(row["messages"])
+
+
+def _alpaca(row: Mapping[str, Any]) -> Example:
+    asked = row["instruction"] + (f"\n\n{row['input']}" if row.get("input") else "")
+    return Chat(
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]
+    )
+
+
+def _alpaca_python(cells: Mapping[str, str]) -> Mapping[str, str]:
+    asked = cells["instruction"]
+    if "input" in cells:
+        asked += f' + ("\\n\\n" + {cells["input"]} if {cells["input"]} else "")'
+    answered = cells["output"]
+    return {
+        "messages": f'[{{"role": "user", "content": {asked}}}, '
+        f'{{"role": "assistant", "content": {answered}}}]'
+    }
 
 
 def _prompt_completion(row: Mapping[str, Any]) -> Example:
@@ -81,120 +110,139 @@ def _text(row: Mapping[str, Any]) -> Example:
     return Text(row["text"])
 
 
+def shown(name: str) -> str:
+    """A column's name as it stands in a line: as it is, or clipped and escaped where it must be."""
+    return name if name.isprintable() and 0 < len(name) <= 60 else quoted(name)
+
+
 CHAT = "a chat: a list of {role, content}"
 
 FORMATS: dict[str, Format] = {
     entry.name: entry
     for entry in (
-        Format("messages", {"messages": Cell(CHAT, chat=True, answer=True)}, _messages),
+        Format(
+            "messages",
+            {
+                "messages": Cell(
+                    CHAT,
+                    chat=True,
+                    answer=True,
+                    also=("conversations", "conversation", "chat", "dialog", "dialogue"),
+                    by_look=True,
+                )
+            },
+            _messages,
+        ),
+        # Stanford Alpaca (github.com/tatsu-lab/stanford_alpaca): the input is a context that
+        # stands under the instruction, a blank line between; its headings ("### Instruction:")
+        # are left out, since chats mark who speaks themselves.
+        Format(
+            "alpaca",
+            {
+                "instruction": Cell("a string", string=True),
+                "input": Cell(
+                    "a string, or nothing", string=True, optional=True, also=("context",)
+                ),
+                "output": Cell(
+                    "a string", string=True, also=("response", "answer", "completion", "target")
+                ),
+            },
+            _alpaca,
+            _alpaca_python,
+            "the input under the instruction, after a blank line",
+        ),
         Format(
             "prompt_completion",
             {
-                "prompt": Cell("a string or a chat", string=True, chat=True),
+                "prompt": Cell(
+                    "a string or a chat",
+                    string=True,
+                    chat=True,
+                    also=(
+                        "question",
+                        "query",
+                        "input",
+                        "inputs",
+                        "problem",
+                        "request",
+                        "user",
+                        "human",
+                    ),
+                ),
                 "completion": Cell(
-                    "a string or a chat", string=True, chat=True, answer=True, alone=True
+                    "a string or a chat",
+                    string=True,
+                    chat=True,
+                    answer=True,
+                    alone=True,
+                    also=(
+                        "answer",
+                        "response",
+                        "output",
+                        "target",
+                        "targets",
+                        "solution",
+                        "reply",
+                        "assistant",
+                    ),
                 ),
             },
             _prompt_completion,
         ),
-        Format("text", {"text": Cell("a string", string=True)}, _text),
+        Format(
+            "text",
+            {
+                "text": Cell(
+                    "a string",
+                    string=True,
+                    also=("content", "body", "document", "article", "sentence", "story"),
+                    by_look=True,
+                )
+            },
+            _text,
+        ),
     )
 }
 """Every format. A new one is an entry here."""
 
+SFT = ("messages", "alpaca", "prompt_completion", "text")
+"""What supervised fine-tuning can train on."""
+
 
 @dataclass(frozen=True)
 class Reading:
-    """A format, and which of the user's columns stands for each of its own."""
+    """A format, which of the user's columns stands for each of its own, and how it is spelled."""
 
     format: Format
     columns: Mapping[str, str]
     """The format's column name to the user's."""
+    spellings: Mapping[str, Spelling] = field(default_factory=dict)
+    """The format's column name to how chats are written in it; PLAIN where it isn't said."""
+
+    def cell(self, ours: str, value: Any) -> Any:
+        """What stands in a column, brought to the usual spelling.
+
+        Raises:
+            ValueError: it can't be, and why.
+        """
+        return self.spellings.get(ours, PLAIN).read(value)
 
     def example(self, row: Mapping[str, Any]) -> Example:
         """A checked row, by the user's column names, as an example to train on."""
-        return self.format.example({ours: row[theirs] for ours, theirs in self.columns.items()})
+        return self.format.example(
+            {ours: self.cell(ours, row[theirs]) for ours, theirs in self.columns.items()}
+        )
 
     def note(self, found: Sequence[str]) -> str:
         """How the data is read, and which of the columns `found` are not used, in a line."""
-        columns = ", ".join(
-            ours if ours == theirs else f"{ours} from {theirs}"
-            for ours, theirs in self.columns.items()
-        )
+        columns = ", ".join(self._told(ours, theirs) for ours, theirs in self.columns.items())
+        remark = self.format.remark if len(self.columns) == len(self.format.columns) else ""
         unused = [name for name in found if name not in self.columns.values()]
-        rest = f"; columns not used: {listed(unused)}" if unused else ""
-        return f"rows are read as {self.format.name} ({columns}){rest}"
+        rest = f"; columns not used: {listed(map(shown, unused))}" if unused else ""
+        remark = f"; {remark}" if remark else ""
+        return f"rows are read as {self.format.name} ({columns}{remark}){rest}"
 
-
-def choose(
-    found: Sequence[str], formats: Sequence[str], columns: Mapping[str, str] | None, label: str
-) -> Reading:
-    """The one way to read data with the columns `found`.
-
-    Args:
-        found: the user's columns.
-        formats: names in FORMATS that the objective can train on.
-        columns: the user's own mapping, a format's column name to a column of theirs.
-        label: what the user calls the data, for messages.
-
-    Raises:
-        DataError: no format fits, or more than one does.
-    """
-    columns = dict(columns or {})
-    known = [FORMATS[name] for name in formats]
-    _check_mapping(columns, found, known, label)
-    readings = [
-        Reading(entry, {ours: columns.get(ours, ours) for ours in entry.columns})
-        for entry in known
-        if columns.keys() <= entry.columns.keys()
-    ]
-    fitting = [reading for reading in readings if set(reading.columns.values()) <= set(found)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        ways = " or ".join(_typed(reading.columns) for reading in fitting)
-        raise DataError(
-            f"{quoted(label)} can be read as {' or as '.join(r.format.name for r in fitting)} "
-            f"(columns: {listed(found)}); say which: {ways}."
-        )
-    wanted = "; ".join(f"{entry.name}: {entry.wants}" for entry in known)
-    raise DataError(
-        f"{quoted(label)} has the columns {listed(found)}, which fit no format. Wanted is one of "
-        f"{wanted}. Say which column is which: {_suggestion(found, known, columns)}."
-    )
-
-
-def _check_mapping(
-    columns: Mapping[str, str], found: Sequence[str], known: Sequence[Format], label: str
-) -> None:
-    """Refuse a mapping from an unknown name, or to a column that isn't there."""
-    ours = list(dict.fromkeys(name for entry in known for name in entry.columns))
-    for wanted, theirs in columns.items():
-        if wanted not in ours:
-            raise DataError(
-                f"columns: {quoted(wanted)} is no column that can be trained on."
-                f"{did_you_mean(wanted, ours)} The names are: {listed(ours)}; type "
-                f"--columns {ours[0]}={theirs}."
-            )
-        if theirs not in found:
-            raise DataError(
-                f"columns: {quoted(label)} has no column {quoted(theirs)} to be {wanted}."
-                f"{did_you_mean(theirs, found)} It has: {listed(found)}."
-            )
-
-
-def _typed(columns: Mapping[str, str]) -> str:
-    return "--columns " + ",".join(f"{ours}={theirs}" for ours, theirs in columns.items())
-
-
-def _suggestion(found: Sequence[str], known: Sequence[Format], given: Mapping[str, str]) -> str:
-    """What to type, with the user's own columns in it where there are enough of them."""
-    usable = [entry for entry in known if given.keys() <= entry.columns.keys()] or list(known)
-    near = max(usable, key=lambda entry: len(set(entry.columns) & set(found)))
-    if len(found) > 1 and not set(near.columns) & set(found):
-        near = max(usable, key=lambda entry: len(entry.columns))
-    left = [name for name in found if name not in near.columns and name not in given.values()]
-    missing = [ours for ours in near.columns if ours not in found or ours in given]
-    return _typed(
-        {ours: given.get(ours) or (left.pop(0) if left else "COLUMN") for ours in missing}
-    )
+    def _told(self, ours: str, theirs: str) -> str:
+        told = ours if ours == theirs else f"{ours} from {shown(theirs)}"
+        spelling = self.spellings.get(ours, PLAIN)
+        return f"{told}, {spelling.name}" if spelling.name else told

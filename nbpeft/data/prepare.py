@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.data.answers import Counts
 from nbpeft.data.arrow import SMALL, temporary_folder, tie
 from nbpeft.data.checks import check_rows
-from nbpeft.data.formats import Chat, Example, Reading, choose
+from nbpeft.data.detect import choose
+from nbpeft.data.formats import SFT, Chat, Example, Reading
 from nbpeft.data.gate import refused
 from nbpeft.data.masks import Encoder
 from nbpeft.data.notes import notes_of
@@ -71,7 +72,7 @@ def tokenize(
     source: Source,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    formats: tuple[str, ...] = ("messages", "prompt_completion", "text"),
+    formats: tuple[str, ...] = SFT,
     columns: Mapping[str, str] | None = None,
     eval: float | int | Source | None = None,
     max_length: int,
@@ -97,7 +98,7 @@ def tokenize(
     if not len(source.dataset):
         raise DataError(f"{quoted(source.label)} has no rows.")
     found = source.dataset.column_names
-    reading = choose(found, formats, columns, source.label)
+    reading = choose(source.dataset, formats, columns, source.label)
     check_rows(source.dataset, reading, source.label)
     train, held_out = _split(source, reading, columns, eval)
     rendering = rendering_of(train.examples(1)[0], tokenizer)
@@ -150,8 +151,7 @@ def _split(
         own = Source(source.held_out, None, f"{source.label} (its held-out split)")
     rows = len(source.dataset)
     if own is not None:
-        names = own.dataset.column_names
-        own_reading = choose(names, (reading.format.name,), columns, own.label)
+        own_reading = choose(own.dataset, (reading.format.name,), columns, own.label)
         check_rows(own.dataset, own_reading, own.label)
         size = len(own.dataset)
         most = size if isinstance(eval, Source) else min(size, MOST)

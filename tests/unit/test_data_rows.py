@@ -60,7 +60,7 @@ def test_an_objective_s_formats_are_the_only_ones() -> None:
     [
         ({"q": "a", "r": "b"}, None, r"columns q, r, .* --columns prompt=q,completion=r\.$"),
         ({"prompt": "a", "r": "b"}, None, r"--columns completion=r\.$"),
-        ({"body": "a"}, None, r"--columns text=body\.$|--columns messages=body\.$"),
+        ({"n": 3}, None, r"--columns text=n\.$|--columns messages=n\.$"),
         (GOOD, {"promt": "prompt"}, r"'promt' is no column .* Did you mean prompt\?"),
         (GOOD, {"prompt": "promt"}, r"no column 'promt' .* Did you mean prompt\?"),
     ],
