@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from nbpeft.data.answers import Counts
 from nbpeft.data.checks import check_rows
-from nbpeft.data.formats import Reading, choose
+from nbpeft.data.detect import choose
+from nbpeft.data.formats import SFT, Reading
 from nbpeft.data.gate import refused
 from nbpeft.data.masks import NOT_TRAINED, Encoder, Row
 from nbpeft.data.notes import notes_of
@@ -96,7 +97,7 @@ def look(
     source: Source,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    formats: tuple[str, ...] = ("messages", "prompt_completion", "text"),
+    formats: tuple[str, ...] = SFT,
     columns: Mapping[str, str] | None = None,
     max_length: int,
     loss_on: LossOn = "answers",
@@ -120,7 +121,7 @@ def look(
                 f"rows: {quoted(source.label)} has the rows 0 to {total - 1:,}, not {number}."
             )
     found = source.dataset.column_names
-    reading = choose(found, formats, columns, source.label)
+    reading = choose(source.dataset, formats, columns, source.label)
     check_rows(source.dataset, reading, source.label)
     numbers = range(total) if total <= MOST else some_of(total, MOST)
     looker = _Looker(source, reading, tokenizer, max_length, loss_on)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nbpeft.data.checks import check_rows
-from nbpeft.data.formats import Chat, Example, Pair, choose
+from nbpeft.data.detect import choose
+from nbpeft.data.formats import SFT, Chat, Example, Pair
 from nbpeft.data.sources import Source
 from nbpeft.errors import DataError, quoted
 
@@ -22,7 +23,7 @@ def prompts(
     source: Source,
     rows: Sequence[int],
     *,
-    formats: tuple[str, ...] = ("messages", "prompt_completion", "text"),
+    formats: tuple[str, ...] = SFT,
     columns: Mapping[str, str] | None = None,
 ) -> list[tuple[Prompt, str]]:
     """(prompt, expected answer) of some rows.
@@ -42,7 +43,7 @@ def prompts(
             f"There is no row {beyond[0]} in {quoted(source.label)}: "
             + (f"its {size:,} rows are 0 to {size - 1}." if size else "it has no rows.")
         )
-    reading = choose(source.dataset.column_names, formats, columns, source.label)
+    reading = choose(source.dataset, formats, columns, source.label)
     chosen = source.dataset.with_format(None).select(rows)
     check_rows(chosen, reading, source.label, numbers=rows)
     return [prompt_and_answer(reading.example(row)) for row in chosen]

@@ -14,9 +14,7 @@ from nbpeft.magics.glance import Offer, adapters
 from nbpeft.magics.values import fields_of, fitting, starting, values
 from nbpeft.request import options, typed
 
-_FLAG = re.compile(
-    r"^\s*(?:%+\w+ )?(--[\w-]+)( \S+)?(?:, (--[\w-]+)( \S+)?)?\s{2,}(\S.*)"
-)
+_FLAG = re.compile(r"^\s*(?:%+\w+ )?(--[\w-]+)( \S+)?(?:, (--[\w-]+)( \S+)?)?\s{2,}(\S.*)")
 
 
 @dataclass(frozen=True)
