@@ -130,6 +130,7 @@ def look(
         chosen = dict.fromkeys(rows, "") if rows else _telling(numbers, lengths)
         shown = tuple(looker.shown(number, why) for number, why in chosen.items())
     counts, ends = looker.encoder.counts, looker.encoder.ends
+    asked = "raw text" if looker.rendering.kind == "text" else f"--loss-on {loss_on}"
     notes = notes_of(
         looker.rendering, reading, tokenizer,
         train=counts, held_out=None, max_length=max_length, loss_on=loss_on,
@@ -147,7 +148,7 @@ def look(
         figures=(
             ("format", reading.format.name),
             ("rows", count(total)),
-            *_figures(counts, ends.shown, lengths, max_length, loss_on),
+            *_figures(counts, ends.shown, lengths, max_length, asked),
         ),
         notes=(*source.notes, reading.note(found), *notes),
         refusal=refused(looker.rendering, counts, ends, source.label, max_length),
@@ -156,14 +157,14 @@ def look(
 
 
 def _figures(
-    counts: Counts, end: str, lengths: Sequence[int], max_length: int, loss_on: LossOn
+    counts: Counts, end: str, lengths: Sequence[int], max_length: int, asked: str
 ) -> Iterator[tuple[str, str]]:
     """What was counted over the tokenized rows."""
     of = f"of {count(len(lengths))} rows"
     middle = count(round(statistics.median(lengths)))
     share = percent(100 * counts.trained_tokens / max(1, counts.tokens))
     yield "tokens a row", f"{count(min(lengths))} to {count(max(lengths))}, median {middle}"
-    yield "trained tokens", f"{share} of {count(counts.tokens)} (--loss-on {loss_on})"
+    yield "trained tokens", f"{share} of {count(counts.tokens)} ({asked})"
     yield f"end token {end}".strip(), f"trained in {count(counts.ended)} {of}"
     yield f"over {count(max_length)} tokens", f"{count(counts.cut)} {of} (--max-length)"
 

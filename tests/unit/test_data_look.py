@@ -8,11 +8,13 @@ from typing import Any
 
 import chat_templates as known
 import pytest
+import tokenizers
 from test_data_masks import TWO_TURNS, assistant, rows_of, user
 from test_data_templates import CHAT, tokenizer_for
 from test_data_tokenizers import CHATML, byte_tokenizer, trained
 from test_errors import new_shell
-from transformers import ByT5Tokenizer
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 import nbpeft
 from nbpeft.data import look as module
@@ -106,6 +108,12 @@ def test_of_many_rows_a_part_is_tokenized_and_all_are_checked(monkeypatch) -> No
         looked(rows, tokenizer)
 
 
+def test_raw_text_is_trained_whole() -> None:
+    found = looked(["abc"], byte_tokenizer(), loss_on="last")
+    assert shown(found.shown[0], "trained") == "bc</s>"
+    assert dict(found.figures)["trained tokens"] == "75% of 4 (raw text)"
+
+
 def test_long_stretches_and_many_turns_are_shortened() -> None:
     tokenizer = byte_tokenizer(CHATML)
     ids = tokenizer("ab" * 200, add_special_tokens=False)["input_ids"]
@@ -122,6 +130,16 @@ def test_tokens_of_one_character_are_one_text() -> None:
     ids = tokenizer("a日é🙂 b", add_special_tokens=False)["input_ids"]
     assert list(texts(tokenizer, ids, 0, len(ids))) == ["a", "日", "é", "🙂", " ", "b"]
     assert list(texts(tokenizer, ids, 1, 3))[-1].endswith("\ufffd")  # cut within a character
+
+
+def test_the_space_before_a_word_stays_with_it() -> None:
+    """Decoding '▁b' alone gives 'b', as Llama 2's vocabulary does."""
+    core = tokenizers.Tokenizer(models.WordLevel({"▁a": 0, "▁b": 1, "?": 2}, unk_token="?"))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core)
+    assert tokenizer.decode([1]) == "b"
+    assert list(texts(tokenizer, [0, 1, 1], 0, 3)) == ["a", " b", " b"]
+    assert list(texts(tokenizer, [0, 1, 1], 1, 2)) == [" b"]
 
 
 def test_a_slow_tokenizer_shows_the_same() -> None:
