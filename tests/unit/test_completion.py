@@ -291,14 +291,15 @@ def test_loading_twice_and_unloading(shell):
 
 
 class Trap:
-    """A variable that no glance survives."""
+    """A variable that no glance survives, while it is set."""
 
-    def __getattribute__(self, name):
+
+def test_it_never_raises(shell, capsys, monkeypatch):
+    def spring(trap, name):
         raise RuntimeError("don't look")
 
-
-def test_it_never_raises(shell, capsys):
     shell.user_ns["trap"] = Trap()
+    monkeypatch.setattr(Trap, "__getattribute__", spring)
     for cell in ("%%finetune p --data |", "%%finetune p --model |", "%%finetune p --columns a=|"):
         completions(shell, cell)
     for hostile in ("\x00", "'" * 999, "-" * 999, "%" * 999, "[" * 999, "a:" * 999, "\u202e"):

@@ -149,3 +149,12 @@ def test_a_flag_for_help_points_to_the_help(call, magic, flag):
 def test_a_lone_module_name_is_a_list_of_one(kernel, capsys):
     finetune("p --data talks --target-modules q_proj --layers-to-transform 0,1 --dry-run")
     assert "8,192" in capsys.readouterr().out  # 2 layers, 128 inputs + 128 outputs, rank 16
+
+
+@pytest.mark.parametrize("line", ["p --data chats --modle model", "p --data chats --modle=model"])
+def test_a_mistyped_flag_comes_before_what_it_would_have_said(kernel, monkeypatch, line):
+    """With two models the question which one would send the user astray."""
+    two = dict(api.namespace())
+    two["other"] = type(two["model"])(two["model"].config)
+    monkeypatch.setattr(api, "namespace", lambda: two)
+    assert "Did you mean model?" in refusal(finetune, line)
