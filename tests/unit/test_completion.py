@@ -165,7 +165,10 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%%finetune p --target-modules q_proj,u|", ["up_proj"]),
         ("%%finetune p\ntarget_modules: [q_proj, 'u|", ["up_proj"]),
         ("%%finetune p\ntarget_modules:\n- a|", ["all-linear"]),
-        ("%%finetune p --columns |", ["messages=", "prompt=", "completion=", "text="]),
+        (
+            "%%finetune p --columns |",
+            ["messages=", "instruction=", "input=", "output=", "prompt=", "completion=", "text="],
+        ),
         ("%%finetune p --columns prompt=q,c|", ["completion="]),
         ("%%finetune p --data chats --columns prompt=|", ["question", "answer"]),
         ("%%finetune p --data frame --columns completion=m|", ["'my answer'"]),
