@@ -300,7 +300,7 @@ def test_chats_of_data_are_asked_up_to_their_last_answer(planted):
         ({"rows": [-1]}, "no row -1"),
         ({"rows": "a,b"}, "a,b"),
         ({"rows": [1], "count": 2}, "give one"),
-        ({"columns": None}, "--columns"),
+        ({"columns": None, "data": [{"left": "Hi", "right": "Ho"}]}, "--columns"),
         ({"rows": [3], "data": [*ROWS[:3], {"question": "x", "answer": ""}]}, "Row 3 of"),
     ],
 )
