@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.data.arrow import SMALL, gather, table_of
+from nbpeft.data.recipes import Kind, Origin
 from nbpeft.errors import DataError, listed, quoted
 
 if TYPE_CHECKING:
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 ROWS_AT_ONCE = 10_000
+
+
+def exists(path: str) -> bool:
+    """Whether there is such a file or folder; what can't be a path at all isn't one."""
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, a null character, no such user
+        return False
 
 
 def read_path(path: Path) -> tuple[Dataset | DatasetDict, tuple[str, ...]]:
@@ -47,6 +56,23 @@ def read_path(path: Path) -> tuple[Dataset | DatasetDict, tuple[str, ...]]:
             f"{quoted(str(path), 200)} can't be read as {ending[1:]}: {str(error).splitlines()[0]}"
         ) from error
     return dataset, tuple(notes)
+
+
+def origin_of_path(path: Path) -> Origin | None:
+    """How the same rows are reached in Python, where that is short."""
+    if path.is_dir():
+        load = ("from datasets import load_from_disk",)
+        return Origin("dataset", made=f"load_from_disk({str(path)!r})", imports=load)
+    ending = path.suffix.lower()
+    if ending not in PYTHON or (ending == ".json" and not _is_list(path)):
+        return None
+    kind, made, modules = PYTHON[ending]
+    return Origin(kind, made=made.replace("PATH", repr(str(path))), imports=modules)
+
+
+def _is_list(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig") as text:
+        return text.read(1000).lstrip().startswith("[")
 
 
 def _saved(path: Path) -> Dataset | DatasetDict:
@@ -170,3 +196,19 @@ READERS: dict[str, Callable[[Path, list[str]], Iterator[pa.Table]]] = {
     ".parquet": _parquet,
     ".txt": _text,
 }
+
+
+_OPEN = 'open(PATH, encoding="utf-8-sig")'
+_SEPARATED = 'open(PATH, encoding="utf-8-sig", newline="")'
+PYTHON: dict[str, tuple[Kind, str, tuple[str, ...]]] = {
+    ".jsonl": (
+        "list",
+        f"[json.loads(line) for line in {_OPEN} if line.strip()]",
+        ("import json",),
+    ),
+    ".json": ("list", f"json.load({_OPEN})", ("import json",)),
+    ".csv": ("list", f"list(csv.DictReader({_SEPARATED}))", ("import csv",)),
+    ".tsv": ("list", f'list(csv.DictReader({_SEPARATED}, delimiter="\t"))', ("import csv",)),
+    ".parquet": ("dataset", "Dataset.from_parquet(PATH)", ("from datasets import Dataset",)),
+}
+"""How a line of Python reads them; what isn't here takes more than a line."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.data.arrow import gather, table_of
-from nbpeft.data.files import READERS, read_path, rows_to_tables
+from nbpeft.data.files import READERS, exists, origin_of_path, read_path, rows_to_tables
 from nbpeft.data.hub import read_hub
+from nbpeft.data.recipes import Origin
 from nbpeft.errors import LONGEST_WORD, DataError, did_you_mean, listed, quoted
 from nbpeft.tiny import data_names
 
@@ -36,6 +37,10 @@ class Source:
     label: str
     """What the user gave: 'chats', 'rows.jsonl', 'tiny:pirate', '12 inline rows'."""
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
+    """How the rows of `dataset` are reached from Python,"""
+    held_out_origin: Origin | None = None
+    """and those of `held_out`."""
 
 
 def read(given: object, namespace: Mapping[str, object]) -> Source:
@@ -57,31 +62,37 @@ def read(given: object, namespace: Mapping[str, object]) -> Source:
         value = namespace[given]
         if not isinstance(value, str):
             return _from_object(value, given, f"The variable {quoted(given)}")
-        if not Path(value).expanduser().exists():
+        if not exists(value):
             raise DataError(
                 f"The variable {quoted(given)} is a string, {quoted(value)}, and no such path "
                 "exists; give a DataFrame, a Dataset, a list or the path of a file."
                 f"{did_you_mean(*_missing(value))}"
             )
         given = value
-    path = Path(given).expanduser()
-    if path.exists():
+    if exists(given):
+        path = Path(given).expanduser()
         found, notes = read_path(path)
-        return _from_splits(found, given, notes)
+        return _from_splits(found, given, origin_of_path(path), notes)
     if given.startswith("tiny:"):
         from nbpeft.tiny import load_data
 
-        return Source(load_data(given.removeprefix("tiny:")), None, given)
+        name = given.removeprefix("tiny:")
+        origin = Origin("dataset", made=f"nbpeft.load_data({name!r})", imports=("import nbpeft",))
+        return Source(load_data(name), None, given, origin=origin)
     if given.startswith("hub:"):
-        return _from_splits(read_hub(given.removeprefix("hub:")), given)
+        name, _, split = given.removeprefix("hub:").partition(":")
+        made = f"load_dataset({name!r}{f', split={split!r}' if split else ''})"
+        origin = Origin("dataset", made=made, imports=("from datasets import load_dataset",))
+        return _from_splits(read_hub(given.removeprefix("hub:")), given, origin)
     raise _nothing_called(given, namespace)
 
 
 def _from_object(value: object, label: str, subject: str) -> Source:
     import datasets
 
+    name = label if label.isidentifier() else "rows"
     if isinstance(value, datasets.Dataset | datasets.DatasetDict):
-        return _from_splits(value, label)
+        return _from_splits(value, label, Origin("dataset", name))
     if not _is_rows(value):
         hint = ""
         if isinstance(value, datasets.IterableDataset | datasets.IterableDatasetDict):
@@ -91,7 +102,7 @@ def _from_object(value: object, label: str, subject: str) -> Source:
             f"DataFrame, a Dataset, a list of dicts, a list of strings or a dict of columns{hint}."
         )
     try:
-        return Source(_converted(value), None, label)
+        return Source(_converted(value), None, label, origin=_origin_of(value, name))
     except (ValueError, TypeError, OverflowError) as error:  # Arrow's errors are among these
         reason = str(error).splitlines()[0]
         raise DataError(f"{subject} can't be read as rows: {reason}") from error
@@ -115,25 +126,43 @@ def _converted(value: Any) -> Dataset:
     return gather(rows_to_tables(value), False)
 
 
-def _from_splits(found: Any, label: str, notes: tuple[str, ...] = ()) -> Source:
+def _origin_of(value: Any, name: str) -> Origin:
+    if isinstance(value, Mapping):
+        made = f"Dataset.from_dict({name})"
+        return Origin("dataset", name, made=made, imports=("from datasets import Dataset",))
+    if not isinstance(value, list | tuple):
+        return Origin("frame", name)
+    return Origin("strings" if value and isinstance(value[0], str) else "list", name)
+
+
+def _from_splits(
+    found: Any, label: str, origin: Origin | None, notes: tuple[str, ...] = ()
+) -> Source:
     import datasets
 
     if isinstance(found, datasets.Dataset):
-        return Source(found, None, label, notes)
+        return Source(found, None, label, notes, origin)
     if len(found) == 1:
-        (only,) = found.values()
-        return Source(only, None, label, notes)
+        [(split, only)] = found.items()
+        return Source(only, None, label, notes, _of_split(origin, split))
     if "train" not in found:
         raise DataError(
             f"{quoted(label)} has the splits {listed(found)} and none is called train; give one "
             f"of them: rows = {label if label.isidentifier() else 'data'}['{next(iter(found))}'] "
             "and --data rows."
         )
+    train = _of_split(origin, "train")
     for name in HELD_OUT_SPLITS:
         if name in found:
             note = f"training on the split train of {label}; held out: its split {name}"
-            return Source(found["train"], found[name], label, (*notes, note))
-    return Source(found["train"], None, label, (*notes, f"training on the split train of {label}"))
+            held_out = _of_split(origin, name)
+            return Source(found["train"], found[name], label, (*notes, note), train, held_out)
+    notes = (*notes, f"training on the split train of {label}")
+    return Source(found["train"], None, label, notes, train)
+
+
+def _of_split(origin: Origin | None, split: str) -> Origin | None:
+    return None if origin is None else replace(origin, split=split)
 
 
 def _is_rows(value: object) -> bool:
