@@ -114,6 +114,7 @@ def look(
     data: Any,
     *,
     columns: Mapping[str, str] | str | None = None,
+    eval: Any = None,
     max_length: int | None = None,
     loss_on: str = "answers",
     rows: Sequence[int] | None = None,
@@ -122,25 +123,31 @@ def look(
 ) -> Look:
     """What a run would train on, before any run; the twin of `%peft_data`.
 
-    `data` is given as to `finetune`; `columns`, `max_length` and `loss_on` are its words. `rows`
-    are the numbers of rows to show token by token; by default the first, one of median length and
-    the longest. Without `max_length` it is that of a run on `model`, or on the kernel's only model.
+    `data` is given as to `finetune`; `columns`, `max_length` and `loss_on` are its words; `eval` is
+    data to hold out, whose rows are looked for among those to train on. `rows` are the numbers of
+    rows to show token by token; by default the first, one of median length and the longest. Without
+    `max_length` it is that of a run on `model`, or on the kernel's only model.
 
     Every row is checked, at most 2,000 are tokenized. Returns a `Look`, which shows itself as
     figures, a histogram and rows, and has `.lengths`, `.tokens`, `.trained_tokens` and `.refusal`.
     Raises DataError for rows that can't be read, RequestError for a word that can't be.
     """
     from nbpeft.coerce import coerce
-    from nbpeft.data import read
+    from nbpeft.data import read_mix
     from nbpeft.data.look import look as look_
     from nbpeft.session.models import find_tokenizer
 
     if tokenizer is None or isinstance(tokenizer, str):
         tokenizer = find_tokenizer(namespace(), tokenizer).value
+    if isinstance(eval, int | float):
+        raise RequestError(
+            f"eval can't be {eval}: a look is at all rows; give held-out data: eval=test."
+        )
     return look_(
-        read(data, namespace()),
+        read_mix(data, namespace()),
         tokenizer,
         columns=coerce("columns", columns, dict[str, str] | None),
+        eval=None if eval is None else read_mix(eval, namespace()),
         max_length=_row_length(max_length, model),
         loss_on=coerce("loss_on", loss_on, LossOn),
         rows=coerce("rows", rows, list[int] | None),

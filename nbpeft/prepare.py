@@ -220,9 +220,9 @@ def _rows(
         )
     held_out = bindings.eval if bindings.eval is not None else request.eval
     if held_out is not None and not isinstance(held_out, int | float):
-        held_out = data.read(held_out, bindings.namespace)
+        held_out = data.read_mix(held_out, bindings.namespace)
     return objective.rows(
-        data.read(given, bindings.namespace),
+        data.read_mix(given, bindings.namespace),
         tokenizer,
         columns=request.columns,
         eval=held_out,

@@ -33,7 +33,7 @@ class Request:
     )
     data: str | None = option(
         "the rows: a variable, a path (.jsonl .json .csv .tsv .parquet .txt), tiny:NAME or "
-        "hub:owner/name",
+        "hub:owner/name; or a mix of several with their shares: a:0.7,b:0.3",
         shown="X",
     )
     model: str | None = option(

@@ -9,9 +9,9 @@ say where answers begin and end. Either way the end of the turn belongs to the a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nbpeft.data.counts import Counts
 from nbpeft.data.ends import Ends, ends_of_chat
 from nbpeft.data.formats import Chat, Message
 from nbpeft.data.marks import Marks, Span, marks_of
@@ -21,32 +21,6 @@ from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass
-class Counts:
-    """What happened to the rows of one data set, for the notes."""
-
-    rows: int = 0
-    tokens: int = 0
-    trained_tokens: int = 0
-    cut: int = 0
-    dropped: list[int] = field(default_factory=list)
-    """Numbers of rows without a trained token."""
-    ended: int = 0
-    """Rows in which an answer's end token is trained."""
-    by_own_marks: int = 0
-    """Rows whose answers were told by the chat template's own {% generation %} marks,"""
-    by_trl_marks: int = 0
-    """by those of TRL's variant of it,"""
-    by_prefixes: int = 0
-    """or by rendering the chat up to each answer."""
-    last_answer_only: int = 0
-    """The chat template writes earlier turns otherwise once a later one is there."""
-    other_opening: int = 0
-    """The chat template opens an answer otherwise than it then writes it."""
-    split_apart: int = 0
-    end_added: int = 0
 
 
 class Writer:

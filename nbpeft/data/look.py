@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nbpeft.data.answers import Counts
-from nbpeft.data.checks import check_rows
-from nbpeft.data.detect import choose
-from nbpeft.data.formats import SFT, Reading
+from nbpeft.data.counts import Counts
+from nbpeft.data.findings import found_copies, notes_on_copies, notes_on_reading
+from nbpeft.data.formats import SFT
+from nbpeft.data.formats import shown as shown_name
 from nbpeft.data.gate import refused
-from nbpeft.data.masks import NOT_TRAINED, Encoder, Row
+from nbpeft.data.mix import Mix
 from nbpeft.data.notes import notes_of
-from nbpeft.data.pieces import pieces
+from nbpeft.data.parts import Parts, first_example, split
 from nbpeft.data.rendering import rendering_of, undisturbed
+from nbpeft.data.showing import Shower
 from nbpeft.data.sources import Source
 from nbpeft.data.split import some_of
-from nbpeft.errors import DataError, quoted
+from nbpeft.errors import DataError, listed, quoted
 from nbpeft.quiet import quiet
 from nbpeft.rendering import (
     WIDTH,
@@ -35,12 +35,10 @@ from nbpeft.rendering import (
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 MOST = 2_000
 """Rows that are tokenized; of more, as many are drawn, the same each time."""
-AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,12 @@ class Look:
 
 
 def look(
-    source: Source,
+    source: Source | Mix,
     tokenizer: PreTrainedTokenizerBase,
     *,
     formats: tuple[str, ...] = SFT,
     columns: Mapping[str, str] | None = None,
+    eval: Source | Mix | None = None,
     max_length: int,
     loss_on: LossOn = "answers",
     rows: Sequence[int] | None = None,
@@ -106,38 +105,33 @@ def look(
     """Check every row, tokenize at most MOST of them as a run would, and show some.
 
     Args:
-        source, formats, columns, max_length, loss_on: as `tokenize` takes them.
-        rows: numbers of rows to show; None for the first, one of median length and the longest.
+        source, formats, columns, eval, max_length, loss_on: as `tokenize` takes them. Of one
+            source all rows are looked at; what a run would hold out of it is not left out.
+        rows: numbers of rows to show, of one source; None for the first, one of median length and
+            the longest.
 
     Raises:
         DataError: as `tokenize`, but for rows that could be read and not trained on: that is told.
     """
-    total = len(source.dataset)
-    if not total:
-        raise DataError(f"{quoted(source.label)} has no rows.")
-    for number in rows or ():
-        if not 0 <= number < total:
-            raise DataError(
-                f"rows: {quoted(source.label)} has the rows 0 to {total - 1:,}, not {number}."
-            )
-    found = source.dataset.column_names
-    reading = choose(source.dataset, formats, columns, source.label)
-    check_rows(source.dataset, reading, source.label)
-    numbers = range(total) if total <= MOST else some_of(total, MOST)
-    looker = _Looker(source, reading, tokenizer, max_length, loss_on)
+    _check_numbers(rows, source)
+    parts = split(source, formats, columns, _held_out_with(source, eval))
+    rendering = rendering_of(first_example([*parts.train, *parts.held_out]), tokenizer)
+    total = sum(map(len, parts.train))
+    places = range(total) if total <= MOST else some_of(total, MOST)
     with undisturbed(tokenizer), quiet():
-        lengths = looker.lengths(numbers)
-        chosen = dict.fromkeys(rows, "") if rows else _telling(numbers, lengths)
-        shown = tuple(looker.shown(number, why) for number, why in chosen.items())
-    counts, ends = looker.encoder.counts, looker.encoder.ends
-    asked = "raw text" if looker.rendering.kind == "text" else f"--loss-on {loss_on}"
+        shower = Shower(parts.train, tokenizer, rendering, max_length, loss_on)
+        lengths = shower.lengths(places)
+        chosen = dict.fromkeys(rows, "") if rows else _telling(places, lengths)
+        shown = tuple(shower.shown(place, why) for place, why in chosen.items())
+    counts, ends = shower.counts, shower.ends
     notes = notes_of(
-        looker.rendering, reading, tokenizer,
+        rendering, parts.train[0].reading, tokenizer,
         train=counts, held_out=None, max_length=max_length, loss_on=loss_on,
     )  # fmt: skip
-    if len(numbers) < total:
-        drawn = f"{count(len(numbers))} of the {count(total)} rows"
+    if len(places) < total:
+        drawn = f"{count(len(places))} of the {count(total)} rows"
         notes.insert(0, f"tokenized are {drawn}, the same each time; all of them were checked")
+    asked = "raw text" if rendering.kind == "text" else f"--loss-on {loss_on}"
     return Look(
         label=source.label,
         rows=total,
@@ -146,14 +140,50 @@ def look(
         tokens=counts.tokens,
         trained_tokens=counts.trained_tokens,
         figures=(
-            ("format", reading.format.name),
+            ("format", listed(dict.fromkeys(p.reading.format.name for p in parts.train), limit=5)),
             ("rows", count(total)),
+            *_copies(parts),
             *_figures(counts, ends.shown, lengths, max_length, asked),
         ),
-        notes=(*source.notes, reading.note(found), *notes),
-        refusal=refused(looker.rendering, counts, ends, source.label, max_length),
+        notes=(*source.notes, *notes_on_reading(parts.train), *notes_on_copies(parts), *notes),
+        refusal=refused(
+            rendering, counts, ends, source.label, max_length=max_length, loss_on=loss_on
+        ),
         shown=shown,
     )
+
+
+def _check_numbers(rows: Sequence[int] | None, source: Source | Mix) -> None:
+    if not rows:
+        return
+    if isinstance(source, Mix):
+        raise DataError(
+            "rows: in a mix there is more than one row of a number; look at one source at a time, "
+            f"%peft_data {shown_name(source.sources[0].label)} --rows {rows[0]}."
+        )
+    total = len(source.dataset)
+    for number in rows:
+        if total and not 0 <= number < total:
+            raise DataError(
+                f"rows: {quoted(source.label)} has the rows 0 to {total - 1:,}, not {number}."
+            )
+
+
+def _held_out_with(source: Source | Mix, eval: Source | Mix | None) -> Source | Mix | int | None:
+    """What `split` holds out: rows of their own only, so that all of the source is looked at."""
+    brought = isinstance(source, Source) and source.held_out
+    return eval if eval is not None or brought else 0
+
+
+def _copies(parts: Parts) -> Iterator[tuple[str, str]]:
+    """Rows that stand there twice, in figures."""
+    twice, both = found_copies(parts)
+    yield "copies", f"{count(twice)} of {count(sum(map(len, parts.train)))} rows"
+    if parts.held_out:
+        yield (
+            "held out",
+            f"{count(sum(map(len, parts.held_out)))} rows, {count(both)} trained on, too",
+        )
 
 
 def _figures(
@@ -169,76 +199,10 @@ def _figures(
     yield f"over {count(max_length)} tokens", f"{count(counts.cut)} {of} (--max-length)"
 
 
-class _Looker:
-    """Tokenizes rows of one source by their numbers."""
-
-    def __init__(
-        self,
-        source: Source,
-        reading: Reading,
-        tokenizer: PreTrainedTokenizerBase,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> None:
-        used = list(dict.fromkeys(reading.columns.values()))
-        # A fingerprint is given because datasets would otherwise hash the rows for one, slowly.
-        self._dataset: Dataset = source.dataset.with_format(None).select_columns(
-            used, new_fingerprint=secrets.token_hex(8)
-        )
-        self._reading = reading
-        self._tokenizer = tokenizer
-        self._max_length = max_length
-        with undisturbed(tokenizer):
-            self.rendering = rendering_of(reading.example(self._dataset[0]), tokenizer)
-            self.encoder = Encoder(tokenizer, self.rendering, max_length, source.label, loss_on)
-            # Its counts are of rows that were counted before.
-            self._again = Encoder(tokenizer, self.rendering, max_length, source.label, loss_on)
-
-    def lengths(self, numbers: Sequence[int]) -> list[int]:
-        """Tokens of each row, before cutting; the encoder counts the rest."""
-        lengths = []
-        for start in range(0, len(numbers), AT_ONCE):
-            some = numbers[start : start + AT_ONCE]
-            for number, row in zip(some, self._rows(self.encoder, some), strict=True):
-                self.encoder.count(row, number)
-                lengths.append(len(row.ids))
-        return lengths
-
-    def shown(self, number: int, why: str) -> TokenRow:
-        """A row token by token; `why` it was chosen."""
-        [row] = self._rows(self._again, [number])
-        labels = row.labels(self._max_length)
-        trained = len(labels) - labels.count(NOT_TRAINED)
-        length = f"{count(len(row.ids))} tokens, {count(trained)} trained"
-        return TokenRow(
-            title=f"row {number}{why}: {length}",
-            tokens=pieces(self._tokenizer, row.ids, labels),
-            note=self._end(row, labels),
-        )
-
-    def _rows(self, encoder: Encoder, numbers: Sequence[int]) -> list[Row]:
-        examples = [self._reading.example(self._dataset[number]) for number in numbers]
-        return encoder.rows(examples, numbers)
-
-    def _end(self, row: Row, labels: list[int]) -> str:
-        """Whether the end token is trained, in a line."""
-        shown = self._again.ends.shown
-        if not shown:
-            return "The tokenizer has no end token: none is trained."
-        ended, answers = self._again.ended(row, labels), len(row.answers)
-        cut = (
-            f": the row is cut at {count(len(labels))} tokens" if len(labels) < len(row.ids) else ""
-        )
-        if not ended:
-            return f"The end token {shown} is not trained{cut}."
-        of = f" after {ended} of {answers} answers" if answers > 1 else ""
-        return f"The end token {shown} is trained{of}{cut if ended < answers else ''}."
-
-
-def _telling(numbers: Sequence[int], lengths: Sequence[int]) -> dict[int, str]:
-    """Three rows that tell most: number -> why."""
-    if len(numbers) <= 3:
-        return dict.fromkeys(numbers, "")
-    order = sorted(range(len(numbers)), key=lambda place: lengths[place])
-    chosen = {numbers[order[-1]]: " (the longest)", numbers[order[len(order) // 2]]: " (median)"}
-    return dict(sorted(({numbers[0]: ""} | chosen).items()))
+def _telling(places: Sequence[int], lengths: Sequence[int]) -> dict[int, str]:
+    """Three rows that tell most: place -> why."""
+    if len(places) <= 3:
+        return dict.fromkeys(places, "")
+    order = sorted(range(len(places)), key=lambda place: lengths[place])
+    chosen = {places[order[-1]]: " (the longest)", places[order[len(order) // 2]]: " (median)"}
+    return dict(sorted(({places[0]: ""} | chosen).items()))

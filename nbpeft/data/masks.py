@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.answers import Counts, Writer
+from nbpeft.data.answers import Writer
+from nbpeft.data.counts import Counts
 from nbpeft.data.ends import Ends, ends_of_text
 from nbpeft.data.formats import Chat, Example, Pair, Text
 from nbpeft.data.marks import Span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbpeft.data.answers import Counts
+from nbpeft.data.counts import Counts
 from nbpeft.data.formats import Reading
 from nbpeft.data.rendering import Rendering
 from nbpeft.data.split import FEWEST

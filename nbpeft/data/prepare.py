@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.answers import Counts
-from nbpeft.data.arrow import SMALL, temporary_folder, tie
-from nbpeft.data.checks import check_rows
-from nbpeft.data.detect import choose
-from nbpeft.data.formats import SFT, Chat, Example, Reading
+from nbpeft.data.counts import Counts
+from nbpeft.data.encode import encode_parts
+from nbpeft.data.findings import notes_on_copies, notes_on_reading
+from nbpeft.data.formats import SFT
 from nbpeft.data.gate import refused
 from nbpeft.data.masks import Encoder
+from nbpeft.data.mix import Mix
 from nbpeft.data.notes import notes_of
+from nbpeft.data.parts import Part, first_example, split
 from nbpeft.data.prompts import prompt_and_answer
 from nbpeft.data.rendering import Rendering, rendering_of, undisturbed
 from nbpeft.data.sources import Source
-from nbpeft.data.split import MOST, held_out_count, some_of, split_rows
-from nbpeft.errors import DataError, quoted
+from nbpeft.errors import DataError
 from nbpeft.quiet import quiet
 from nbpeft.request import LossOn
 
@@ -54,27 +53,13 @@ class Rows:
     """Up to three prompts of held-out rows (else of training rows), as text or messages."""
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Some rows of a data set, with the numbers that the user knows them by."""
-
-    dataset: Dataset
-    reading: Reading
-    numbers: Sequence[int]
-    label: str
-
-    def examples(self, count: int) -> list[Example]:
-        """The first `count` rows, read."""
-        return [self.reading.example(row) for row in self.dataset.select(range(count))]
-
-
 def tokenize(
-    source: Source,
+    source: Source | Mix,
     tokenizer: PreTrainedTokenizerBase,
     *,
     formats: tuple[str, ...] = SFT,
     columns: Mapping[str, str] | None = None,
-    eval: float | int | Source | None = None,
+    eval: float | int | Source | Mix | None = None,
     max_length: int,
     loss_on: LossOn = "answers",
 ) -> Rows:
@@ -85,9 +70,11 @@ def tokenize(
 
     Args:
         formats: names in `formats.FORMATS` that the objective can train on.
-        columns: a format's column name to the user's, such as {"prompt": "question"}.
+        columns: a format's column name to the user's, such as {"prompt": "question"}; in a mix,
+            for the sources that have such columns.
         eval: rows to hold out: a share in (0, 1), a count, 0 for none, or rows of their own.
-            None: the source's own held-out split, else 10%, at most 200 rows.
+            None: the source's own held-out split, else 10%, at most 200 rows. Of a mix, each
+            source gives its part; copies of a row are held out together or not at all.
         max_length: tokens of a row; longer ones keep their start.
         loss_on: which tokens are trained; raw text is trained whole.
 
@@ -95,137 +82,56 @@ def tokenize(
         DataError: no format fits or several do, a row can't be trained on, nothing is left, or
             no answer's end token is trained.
     """
-    if not len(source.dataset):
-        raise DataError(f"{quoted(source.label)} has no rows.")
-    found = source.dataset.column_names
-    reading = choose(source.dataset, formats, columns, source.label)
-    check_rows(source.dataset, reading, source.label)
-    train, held_out = _split(source, reading, columns, eval)
-    rendering = rendering_of(train.examples(1)[0], tokenizer)
+    parts = split(source, formats, columns, eval)
+    rendering = rendering_of(first_example([*parts.train, *parts.held_out]), tokenizer)
     digest = hashlib.sha256(json.dumps(rendering.to_dict()).encode())
     if rendering.kind == "chat":
         digest.update(str(tokenizer.chat_template).encode())
+
+    def encoder_of(label: str) -> Encoder:
+        return Encoder(tokenizer, rendering, max_length, label, loss_on)
+
     with undisturbed(tokenizer), quiet():
-        encoder = Encoder(tokenizer, rendering, max_length, train.label, loss_on)
-        train_rows, counts = _encoded(train, encoder, digest), encoder.counts
-        refusal = refused(rendering, counts, encoder.ends, train.label, max_length)
+        train = encode_parts(parts.train, encoder_of, digest)
+        refusal = refused(
+            rendering,
+            train.counts,
+            train.ends,
+            source.label,
+            max_length=max_length,
+            loss_on=loss_on,
+        )
         if refusal:
             raise DataError(refusal)
-        held_rows, held_counts = None, Counts()
-        if held_out is not None:
-            encoder = Encoder(tokenizer, rendering, max_length, held_out.label, loss_on)
-            held_rows, held_counts = _encoded(held_out, encoder, None), encoder.counts
+        held_out = encode_parts(parts.held_out, encoder_of, None) if parts.held_out else None
+    held_counts = held_out.counts if held_out else Counts()
     return Rows(
-        train=train_rows,
-        held_out=held_rows if held_counts.rows else None,
+        train=train.dataset,
+        held_out=held_out.dataset if held_out and held_counts.rows else None,
         rendering=rendering,
-        tokens=counts.tokens,
-        trained_tokens=counts.trained_tokens,
+        tokens=train.counts.tokens,
+        trained_tokens=train.counts.trained_tokens,
         notes=(
             *source.notes,
-            reading.note(found),
+            *notes_on_reading(parts.train),
+            *notes_on_copies(parts),
             *notes_of(
                 rendering,
-                reading,
+                parts.train[0].reading,
                 tokenizer,
-                train=counts,
+                train=train.counts,
                 held_out=held_counts,
                 max_length=max_length,
                 loss_on=loss_on,
             ),
         ),
         fingerprint=digest.hexdigest()[:16],
-        sample_prompts=_sample_prompts(held_out or train),
+        sample_prompts=_sample_prompts(parts.held_out or parts.train),
     )
 
 
-def _split(
-    source: Source,
-    reading: Reading,
-    columns: Mapping[str, str] | None,
-    eval: float | int | Source | None,
-) -> tuple[_Part, _Part | None]:
-    """The rows to train on and those held out, if any."""
-    own = eval if isinstance(eval, Source) else None
-    if eval is None and source.held_out is not None and len(source.held_out):
-        own = Source(source.held_out, None, f"{source.label} (its held-out split)")
-    rows = len(source.dataset)
-    if own is not None:
-        own_reading = choose(own.dataset, (reading.format.name,), columns, own.label)
-        check_rows(own.dataset, own_reading, own.label)
-        size = len(own.dataset)
-        most = size if isinstance(eval, Source) else min(size, MOST)
-        held_out = _part(own, own_reading, some_of(size, most))
-        return _part(source, reading, range(rows)), held_out
-    assert not isinstance(eval, Source)
-    kept, out = split_rows(rows, held_out_count(rows, eval, source.label))
-    return _part(source, reading, kept), _part(source, reading, out) if out else None
-
-
-def _part(source: Source, reading: Reading, numbers: Sequence[int]) -> _Part:
-    """Rows of a source by number, with the columns that the reading uses."""
-    used = list(dict.fromkeys(reading.columns.values()))
-    # fingerprints are given because datasets would otherwise hash the rows for one, slowly
-    dataset = source.dataset.with_format(None).select_columns(used, new_fingerprint=_new())
-    dataset = dataset.select(numbers, new_fingerprint=_new())
-    return _Part(dataset, reading, numbers, source.label)
-
-
-def _new() -> str:
-    return secrets.token_hex(8)
-
-
-def _encoded(part: _Part, encoder: Encoder, digest: Any) -> Dataset:
-    """The rows as ids and labels; `digest` is fed with the raw rows."""
-    from datasets import Features, List, Value
-
-    names = list(dict.fromkeys(part.reading.columns.values()))
-
-    def batch(cells: Mapping[str, list[Any]], places: list[int]) -> dict[str, list[list[int]]]:
-        rows = zip(*(cells[name] for name in names), strict=True)
-        examples = [part.reading.example(dict(zip(names, row, strict=True))) for row in rows]
-        if digest is not None:
-            for example in examples:
-                digest.update(_canonical(example))
-        return encoder.batch(examples, [part.numbers[place] for place in places])
-
-    small = part.dataset.data.nbytes * len(part.dataset) <= SMALL * part.dataset.data.num_rows
-    folder = None if small else temporary_folder()
-    try:
-        encoded = part.dataset.map(
-            batch,
-            with_indices=True,
-            batched=True,
-            batch_size=1000,
-            remove_columns=names,
-            features=Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))}),
-            keep_in_memory=small,
-            cache_file_name=None if folder is None else str(folder / "rows.arrow"),
-            load_from_cache_file=False,
-            new_fingerprint=_new(),
-        )
-    except BaseException:  # Stop, too, leaves no file behind
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if folder is not None:
-        tie(folder, encoded)
-    return encoded
-
-
-def _canonical(example: Example) -> bytes:
-    """An example as bytes that are the same however its rows were stored."""
-    values = (
-        asdict(example)
-        if not isinstance(example, Chat)
-        else [
-            {key: value for key, value in message.items() if value is not None}
-            for message in example.messages
-        ]
-    )
-    return json.dumps(values, sort_keys=True, default=str).encode() + b"\n"
-
-
-def _sample_prompts(part: _Part) -> tuple[str | list[dict[str, Any]], ...]:
-    examples = part.examples(min(SAMPLES, len(part.dataset)))
-    return tuple(prompt_and_answer(example)[0] for example in examples)
+def _sample_prompts(parts: Sequence[Part]) -> tuple[str | list[dict[str, Any]], ...]:
+    """Prompts of the first rows, of each part in turn."""
+    examples = [part.examples(min(SAMPLES, len(part))) for part in parts]
+    in_turn = [example for row in zip_longest(*examples) for example in row if example is not None]
+    return tuple(prompt_and_answer(example)[0] for example in in_turn[:SAMPLES])

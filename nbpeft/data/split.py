@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nbpeft.errors import DataError, quoted
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SEED = 20_240
 """Not the run's seed: adapters trained with different seeds share their held-out rows."""
@@ -40,13 +45,55 @@ def held_out_count(rows: int, eval: float | int | None, label: str) -> int:
     return count
 
 
-def split_rows(rows: int, held_out: int) -> tuple[Sequence[int], Sequence[int]]:
-    """Row numbers to train on and to hold out, each in rising order."""
-    if not held_out:
-        return range(rows), range(0)
-    chosen = some_of(rows, held_out)
-    kept_out = set(chosen)
-    return [number for number in range(rows) if number not in kept_out], chosen
+def quotas(sizes: Sequence[int], count: int) -> list[int]:
+    """`count` held-out rows shared out over sources by their sizes (largest remainders)."""
+    total = sum(sizes)
+    exact = [count * size / total for size in sizes]
+    shares = [int(part) for part in exact]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: shares[i] - exact[i])
+    for place in by_remainder[: count - sum(shares)]:
+        shares[place] += 1
+    return shares
+
+
+def held_out_rows(keys: Sequence[NDArray[np.uint64]], wanted: Sequence[int]) -> NDArray[np.bool_]:
+    """Which rows to hold out, over the rows of all sources one after another.
+
+    Rows of one key stay together: the held-out loss would be untrue if a copy of a held-out row
+    was trained on. So fewer are held out where copies leave no other choice.
+
+    Args:
+        keys: of the rows of each source; copies share theirs.
+        wanted: how many rows of each source to hold out.
+    """
+    import numpy as np
+
+    from nbpeft.data.copies import joined
+
+    _, group, sizes = np.unique(joined(keys), return_inverse=True, return_counts=True)
+    held = np.zeros(len(sizes), dtype=bool)
+    start = 0
+    for part, count in zip(keys, wanted, strict=True):
+        own = group[start : start + len(part)]
+        start += len(part)
+        left = count
+        for row in _in_order(len(part), count, bool((sizes > 1).any())):
+            if not left:
+                break
+            if not held[own[row]] and sizes[own[row]] <= left:
+                held[own[row]] = True
+                left -= int(sizes[own[row]])
+    return held[group]
+
+
+def _in_order(rows: int, count: int, all_of_them: bool) -> list[int]:
+    """The row numbers to hold out first, then, where they may not do, the others, mixed."""
+    first = random.Random(SEED).sample(range(rows), count)
+    if not all_of_them:
+        return first
+    others = sorted(set(range(rows)).difference(first))
+    random.Random(SEED).shuffle(others)
+    return first + others
 
 
 def some_of(rows: int, count: int) -> list[int]:

@@ -7,7 +7,7 @@ from nbpeft.data.look import Look
 from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.typed import known_words, split_line
 
-FLAGS = {"columns", "max_length", "loss_on", "rows", "model", "tokenizer"}
+FLAGS = {"columns", "eval", "max_length", "loss_on", "rows", "model", "tokenizer"}
 TEXTS = frozenset({"rows", "model", "tokenizer"})
 
 
@@ -16,6 +16,7 @@ def peft_data(line: str) -> Look:
 
     %peft_data X                 the data, given as to %%finetune --data
     --columns A=B,…              which column is which
+    --eval X                     rows to hold out: which of them are trained on, too?
     --max-length N               tokens a row, the rest is cut (default: as in a run)
     --loss-on all|answers|last   which tokens are trained (default: answers)
     --rows 0,5,9                 the rows to show, counted from 0

@@ -15,7 +15,7 @@ from nbpeft.registry import Registry
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
-    from nbpeft.data import Rows, Source
+    from nbpeft.data import Mix, Rows, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,11 @@ class Objective:
 
     def rows(
         self,
-        source: Source,
+        source: Source | Mix,
         tokenizer: Any,
         *,
         columns: Mapping[str, str] | None,
-        eval: float | Source | None,
+        eval: float | Source | Mix | None,
         max_length: int,
         loss_on: LossOn,
     ) -> Rows:

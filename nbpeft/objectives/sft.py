@@ -9,7 +9,7 @@ from nbpeft.objectives import Objective, objectives
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
-    from nbpeft.data import Rows, Source
+    from nbpeft.data import Mix, Rows, Source
 
 
 RESERVED = frozenset(
@@ -55,11 +55,11 @@ class SFT(Objective):
 
     def rows(
         self,
-        source: Source,
+        source: Source | Mix,
         tokenizer: Any,
         *,
         columns: Mapping[str, str] | None,
-        eval: float | Source | None,
+        eval: float | Source | Mix | None,
         max_length: int,
         loss_on: LossOn,
     ) -> Rows:

@@ -103,6 +103,12 @@ def test_a_row_that_is_written_otherwise_is_named(good: Any, bad: Any, message: 
     assert len(str(raised.value)) < 400
 
 
+@pytest.mark.parametrize("good", [SHAREGPT, HH, json.dumps(MESSAGES)])
+def test_one_bad_row_among_the_first_doesn_t_change_how_all_are_read(good: Any) -> None:
+    with pytest.raises(DataError, match=r"^Row 1 of 'rows', column 'c': it is (no|not|missing)"):
+        examples_of([{"c": good}, {"c": None if good is SHAREGPT else "oops"}, {"c": good}])
+
+
 def test_the_user_may_want_a_transcript_as_raw_text() -> None:
     assert reading_of([{"text": HH}]).format.name == "messages"
     assert examples_of([{"text": HH}], {"text": "text"}) == [Text(HH)]

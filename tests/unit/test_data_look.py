@@ -18,7 +18,7 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 import nbpeft
 from nbpeft.data import look as module
-from nbpeft.data import read
+from nbpeft.data import read, read_mix
 from nbpeft.data.look import Look, look
 from nbpeft.data.pieces import HEAD, STRETCHES, TAIL, pieces, texts
 from nbpeft.errors import DataError, NbPeftError
@@ -235,3 +235,51 @@ def test_what_can_t_be_is_one_line(words: dict[str, Any], says: str) -> None:
     with pytest.raises(NbPeftError, match=says) as caught:
         nbpeft.look([{"prompt": "a", "completion": "b"}], tokenizer=byte_tokenizer(), **words)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_look_counts_copies_and_held_out_rows_that_are_trained_on() -> None:
+    rows = [{"prompt": f"q{i % 7}", "completion": f"a{i % 7}"} for i in range(10)]
+    held_out = [rows[0], {"prompt": "new", "completion": "one"}]
+    found = look(
+        read("rows", {"rows": rows}), byte_tokenizer(CHATML), max_length=99,
+        eval=read("test", {"test": held_out}),
+    )  # fmt: skip
+    figures = dict(found.figures)
+    assert figures["copies"] == "3 of 10 rows"
+    assert figures["held out"] == "2 rows, 1 trained on, too"
+    [copies, both] = [n.partition(": ")[2] for n in found.notes if "; to " in n]
+    names: dict[str, Any] = {"rows": rows, "test": held_out}
+    exec(copies.partition("one of each: ")[2], names)  # noqa: S102
+    assert len(names["rows"]) == 7
+    exec(both.partition("them out: ")[2], names)  # noqa: S102
+    assert held_out[0] not in names["rows"]
+    assert len(names["rows"]) == 6
+
+
+def test_a_look_at_a_mix_names_the_source_of_each_row() -> None:
+    names = {
+        "a": [{"prompt": f"q{i}", "completion": "x" * i} for i in range(1, 9)],
+        "b": [{"messages": [user("u" * 40), assistant(f"b{i}")]} for i in range(4)],
+    }
+    found = look(read_mix("a:0.5,b:0.5", names), byte_tokenizer(CHATML), max_length=99)
+    assert (found.rows, len(found.lengths)) == (8, 8)
+    assert dict(found.figures)["format"] == "prompt_completion, messages"
+    titles = [row.title for row in found.shown]
+    assert titles[0].startswith("row 0 of a") or titles[0].startswith("row 1 of a")
+    assert any(" of b (the longest): " in title for title in titles)
+    with pytest.raises(DataError, match=r"one source at a time, %peft_data a --rows 2\.$"):
+        look(read_mix("a:0.5,b:0.5", names), byte_tokenizer(CHATML), max_length=99, rows=[2])
+
+
+def test_the_longest_rows_of_all_sources_are_the_same_as_alone() -> None:
+    """Places run over several parts: lengths and counts are those of each part by itself."""
+    names = {"a": ["x" * i for i in range(1, 40)], "b": ["y" * i for i in range(3, 80, 2)]}
+    both = look(read_mix("a:1,b:1", names), byte_tokenizer(), max_length=60)
+    alone = [look(read(name, names), byte_tokenizer(), max_length=60) for name in "ab"]
+    assert list(both.lengths) == [n for one in alone for n in one.lengths]
+    assert both.tokens == sum(one.tokens for one in alone)
+
+
+def test_a_share_is_no_data_to_hold_out() -> None:
+    with pytest.raises(NbPeftError, match=r"eval can't be 0\.1"):
+        nbpeft.look(["a"], tokenizer=byte_tokenizer(), eval=0.1)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from test_data_tokenizers import CHATML, byte_tokenizer, trained
 
-from nbpeft.data import Rows, Source, arrow, prepare, read, tokenize
+from nbpeft.data import Rows, Source, arrow, encode, read, tokenize
 from nbpeft.errors import DataError
 
 CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -203,6 +203,19 @@ def test_rows_of_their_own_are_held_out_whole() -> None:
         rows_of(texts(30), eval=read(["a", " "], {}))
 
 
+def test_rows_to_hold_out_are_read_as_those_to_train_on_where_they_can_be() -> None:
+    other = {"a": "c", "text": "d"}
+    rows = rows_of([GOOD] * 3, eval=read([GOOD | other], {}))
+    assert rows.held_out is not None
+    assert trained(byte_tokenizer(), rows.held_out[0]).startswith("b")
+    columns = {"prompt": "q", "completion": "r"}
+    renamed = rows_of([{"q": "a", "r": "b"}] * 3, columns=columns, eval=read([GOOD], {}))
+    assert renamed.held_out is not None
+    talk = rows_of([GOOD] * 3, eval=read([chat(*CHAT)], {}))
+    assert talk.held_out is not None
+    assert talk.held_out[0] == talk.train[0]
+
+
 def test_a_source_s_own_split_is_used_unless_another_is_asked_for() -> None:
     splits = datasets.DatasetDict(
         train=datasets.Dataset.from_dict({"text": texts(30)}),
@@ -232,7 +245,7 @@ def test_the_fingerprint_is_of_the_rows_and_the_rendering(tmp_path: Path) -> Non
 
 
 def test_only_ids_and_labels_are_left() -> None:
-    rows = rows_of([{**GOOD, "id": 1}] * 12)
+    rows = rows_of([{"prompt": "a", "completion": str(i), "id": 1} for i in range(12)])
     assert rows.train.column_names == ["input_ids", "labels"]
     assert rows.held_out is not None
     assert rows.held_out.column_names == ["input_ids", "labels"]
@@ -245,7 +258,7 @@ def folders() -> set[Path]:
 def test_many_rows_are_kept_in_a_file_that_goes_with_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (arrow, prepare):
+    for module in (arrow, encode):
         monkeypatch.setattr(module, "SMALL", 10)
     before = folders()
     rows = rows_of(texts(2500))

@@ -208,8 +208,12 @@ def test_a_tokenizer_without_an_end_token_is_refused(rows: list[Any]) -> None:
         rows_of(rows, byte_tokenizer(eos=None))
 
 
-def test_raw_text_may_have_no_end() -> None:
-    rows = rows_of(["abc" * 9], byte_tokenizer(), max_length=9, loss_on="last")
+@pytest.mark.parametrize("loss_on", ["answers", "last"])
+def test_raw_text_without_an_end_is_refused_but_where_all_is_asked_for(loss_on: str) -> None:
+    for eos, said in (("</s>", "every row is cut at 9 tokens"), (None, "has no end token")):
+        with pytest.raises(DataError, match=f"{said}.*type --loss-on all for pieces of text"):
+            rows_of(["abc" * 9], byte_tokenizer(eos=eos), max_length=9, loss_on=loss_on)
+    rows = rows_of(["abc" * 9], byte_tokenizer(), max_length=9, loss_on="all")
     assert rows.trained_tokens == 8
     assert any("in no row the end token is trained" in note for note in rows.notes)
 
