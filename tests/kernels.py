@@ -27,16 +27,12 @@ class Kernel:
 
     def run(self, code, **expressions):
         """Run a cell to its end: the texts it displayed, and what the expressions are then."""
-        sent = self.client.execute(code, user_expressions=expressions)
-        texts = []
-        for kind, content in self._messages(sent):
-            if kind == "error":
-                pytest.fail("\n".join([code, *content["traceback"]]))
-            if kind in SHOWS:
-                texts.append(content["data"].get("text/plain", ""))
-        reply = self.reply(sent)
-        assert reply["status"] == "ok", reply
-        return texts, reply["user_expressions"]
+        shown, answers = self._ran(code, expressions)
+        return [data.get("text/plain", "") for data in shown], answers
+
+    def displays(self, code):
+        """Run a cell to its end: what it displayed, each {MIME type: content}."""
+        return self._ran(code, {})[0]
 
     def value(self, expression):
         """A plain value of the kernel's."""
@@ -83,6 +79,18 @@ class Kernel:
     def stop(self):
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+
+    def _ran(self, code, expressions):
+        sent = self.client.execute(code, user_expressions=expressions)
+        shown = []
+        for kind, content in self._messages(sent):
+            if kind == "error":
+                pytest.fail("\n".join([code, *content["traceback"]]))
+            if kind in SHOWS:
+                shown.append(content["data"])
+        reply = self.reply(sent)
+        assert reply["status"] == "ok", reply
+        return shown, reply["user_expressions"]
 
     def _messages(self, sent):
         """(kind, content) of what a cell sends, until it is idle."""

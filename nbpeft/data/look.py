@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 MOST = 2_000
 """Rows that are tokenized; of more, as many are drawn, the same each time."""
+TITLED = 28
+"""Characters of a name that fit beside the picture's legend; of a path, the end tells most."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Look:
 
     def histogram(self) -> bytes:
         """The lengths of the rows, as a PNG."""
-        return histogram_png(self.lengths, self.max_length, f"tokens a row of {self.label}")
+        label = self.label if len(self.label) <= TITLED else f"…{self.label[1 - TITLED :]}"
+        return histogram_png(self.lengths, self.max_length, f"tokens a row of {label}")
 
     def __repr__(self) -> str:
         return f"{self.table().text()}\n{tokens_text(self.shown)}"

@@ -58,7 +58,7 @@ def _figure(lengths: Sequence[int], cut_at: int, title: str) -> Figure:
     if cut_at <= FAR * edges[-1]:
         axes.axvline(cut_at, label=f"cut at {count(cut_at)}", **line)
     else:  # the line would press all bars together
-        axes.plot([], [], label=f"cut at {count(cut_at)}, further to the right", **line)
+        axes.plot([], [], label=f"cut at {count(cut_at)} →", **line)
     axes.legend(  # above the bars, beside the title
         frameon=False, labelcolor=GREY, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1)
     )

@@ -65,5 +65,22 @@ def test_the_magics_work_on_them(kernel, working_folder):
     assert kernel.value("torch.equal(logits(), before)")
 
 
+def test_a_look_at_the_data_works_on_them(kernel):
+    kernel.run("%load_ext nbpeft")
+    kernel.run(SETUP)
+    kernel.run(
+        "turns = [{'from': 'human', 'value': 'Hi'}, {'from': 'gpt', 'value': '<b>Yo</b>'}]\n"
+        "sharegpt = [{'conversations': turns}] * 4"
+    )
+    displays = kernel.displays("%peft_data sharegpt")
+    assert [kind for shown in displays for kind in shown if kind != "text/plain"] == [
+        "text/html", "image/png", "text/html",
+    ]  # fmt: skip
+    assert "&lt;" in displays[-1]["text/html"]
+    assert "<b>Yo" not in displays[-1]["text/html"]
+    kernel.run("%%finetune taught --max-steps 2\ndata: sharegpt:0.5,chats:0.5")
+    assert kernel.value("__import__('nbpeft').adapters()['taught'].metrics['steps']") == 2
+
+
 def test_completion_is_the_same_on_them(kernel):
     check(kernel)

@@ -22,7 +22,7 @@ from nbpeft.data import read, read_mix
 from nbpeft.data.look import Look, look
 from nbpeft.data.pieces import HEAD, STRETCHES, TAIL, pieces, texts
 from nbpeft.errors import DataError, NbPeftError
-from nbpeft.rendering import Gap, Token
+from nbpeft.rendering import Gap, Token, histogram
 
 
 def looked(data: Any, tokenizer: Any, max_length: int = 512, **options: Any) -> Look:
@@ -278,6 +278,17 @@ def test_the_longest_rows_of_all_sources_are_the_same_as_alone() -> None:
     alone = [look(read(name, names), byte_tokenizer(), max_length=60) for name in "ab"]
     assert list(both.lengths) == [n for one in alone for n in one.lengths]
     assert both.tokens == sum(one.tokens for one in alone)
+
+
+def test_a_long_name_stays_clear_of_the_legend(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    drawn = histogram._figure
+    monkeypatch.setattr(histogram, "_figure", lambda *a: figures.append(drawn(*a)) or figures[-1])
+    found = look(read(["abc"] * 3, {}), byte_tokenizer(), max_length=512)
+    dataclasses.replace(found, label="/mountains_of_words" * 8).histogram()
+    axes = figures[0].axes[0]
+    title, legend = axes._left_title.get_window_extent(), axes.get_legend().get_window_extent()
+    assert title.x1 < legend.x0
 
 
 def test_a_share_is_no_data_to_hold_out() -> None:
