@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import data
@@ -95,6 +95,8 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         rows = _rows(request, bindings, objective, tokenizer, chosen)
         survey = method.survey(handle.root, chosen.method)
     check_same_rows(resumed, rows)
+    steps = steps_of(len(rows.train), chosen.trainer)
+    chosen = replace(chosen, method=method.scheduled(chosen.method, steps))
     plan = Plan(
         name=request.name,
         version=session.next_version(request.name),
@@ -106,7 +108,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         held_out_rows=0 if rows.held_out is None else len(rows.held_out),
         tokens=rows.tokens,
         trained_tokens=rows.trained_tokens,
-        steps=steps_of(len(rows.train), chosen.trainer),
+        steps=steps,
         trainable_parameters=survey.trainable_parameters,
         total_parameters=handle.total_parameters,
         extra_bytes=survey.extra_bytes,

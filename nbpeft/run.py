@@ -19,6 +19,7 @@ from nbpeft.config import settings as configured
 from nbpeft.errors import Stopped
 from nbpeft.events import Events, Failed, Planned
 from nbpeft.guard import Guard
+from nbpeft.methods import Material
 from nbpeft.places import Job, Outcome
 from nbpeft.places.stop import Stop
 from nbpeft.plan import Plan
@@ -115,6 +116,7 @@ def _train(
                 outcome = ready.place.train(job)
             if outcome.steps == 0:
                 raise Stopped(f"{ready.request.name} was stopped before its first step.")
+            mount = _finished(ready, mount)
             record = _record(ready, outcome)
             return _keep(ready, session, mount, record, outcome)
         finally:
@@ -127,11 +129,22 @@ def _mount(ready: Prepared) -> Mount:
 
     torch.manual_seed(ready.settings.trainer.get("seed", 42))
     root = ready.handle.root
-    before = ready.resumed or ready.parent
+    before = (ready.resumed if ready.method.saves_all else None) or ready.parent
     if before is not None:
         assert before.path is not None
         return ready.method.load(root, before.path)
-    return ready.method.mount(root, ready.settings.method)
+    material = Material(ready.tokenizer, ready.rows.train)
+    return ready.method.mount(root, ready.settings.method, material)
+
+
+def _finished(ready: Prepared, mount: Mount) -> Mount:
+    """What the method keeps of the trained mount, in its place."""
+    root = ready.handle.root
+    kept = ready.method.finish(mount, root)
+    if kept is not mount:
+        mount.detach(root)
+        kept.attach(root)
+    return kept
 
 
 def _resume_from(ready: Prepared, session: Session, folder: Path) -> Path | None:

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+    from datasets import Dataset
     from torch import nn
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a method may look at before it mounts; nothing of it is kept."""
+
+    tokenizer: Any = None
+    rows: Dataset | None = None
+    """Rows to train on, columns input_ids and labels; None for an adapter set up by hand."""
+
+
+NOTHING = Material()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +50,9 @@ class Method:
     """Fields of the config that nbpeft sets itself."""
     needs: frozenset[str] = frozenset()
     """Capability words that an objective must give."""
+    saves_all: bool = True
+    """Whether training can go on from what is saved; else a stopped run builds its mount anew and
+    goes on from its trainable parameters."""
 
     def config_class(self) -> type[Any]:
         """The dataclass whose fields may be set from a body."""
@@ -46,7 +62,13 @@ class Method:
         """Count what `mount` would make; errors in the settings are raised here, early."""
         raise NotImplementedError
 
-    def mount(self, root: nn.Module, settings: Mapping[str, Any]) -> Mount:
+    def scheduled(self, settings: dict[str, Any], steps: int) -> dict[str, Any]:
+        """The settings of a run of so many steps, for methods that change as it goes on."""
+        return settings
+
+    def mount(
+        self, root: nn.Module, settings: Mapping[str, Any], material: Material = NOTHING
+    ) -> Mount:
         """Build the adapter over the bare root, from the current random state."""
         raise NotImplementedError
 
@@ -58,8 +80,22 @@ class Method:
         """A term added to every objective's training loss (AdaLoRA, diff pruning)."""
         return None
 
+    def before_step(self, model: nn.Module, step: int) -> None:
+        """Called before the forward passes of optimizer step `step` (from 1)."""
+
     def after_step(self, model: nn.Module, step: int) -> None:
         """Called when optimizer step `step` (from 1) is done, before gradients are cleared."""
+
+    def finish(self, mount: Mount, root: nn.Module) -> Mount:
+        """What is kept of a trained mount, which is attached; the same by default."""
+        return mount
+
+    def training_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """What a stopped run needs to go on, beside the trainable parameters."""
+        return {}
+
+    def load_training_state(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `training_state` gave."""
 
 
 methods: Registry[Method] = Registry("method", "nbpeft.methods")

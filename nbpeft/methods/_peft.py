@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.architectures import task_of
 from nbpeft.errors import RequestError, did_you_mean, listed, quoted
-from nbpeft.methods import Method
+from nbpeft.methods import NOTHING, Material, Method
 from nbpeft.mounts import Survey
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class PeftMethod(Method):
         """Inject on the meta device, count, and take it out again."""
         from nbpeft.mounts import modules
 
-        config = self._config(settings)
+        config = self._config(root, settings)
         _check_names(config, root)
         try:
             found = modules.survey(root, self._plain_init(config))
@@ -75,11 +76,13 @@ class PeftMethod(Method):
         )
         return Survey(found.trainable_parameters, found.extra_bytes + copied, found.targets)
 
-    def mount(self, root: nn.Module, settings: Mapping[str, Any]) -> ModulesMount:
+    def mount(
+        self, root: nn.Module, settings: Mapping[str, Any], material: Material = NOTHING
+    ) -> ModulesMount:
         """Inject, note the pointers, take it out again."""
         from nbpeft.mounts import modules
 
-        config = self._config(settings)
+        config = self._config(root, settings)
         return modules.build(root, modules.fresh(config), self._rewritten(root, config))
 
     def load(self, root: nn.Module, folder: Path) -> ModulesMount:
@@ -91,7 +94,7 @@ class PeftMethod(Method):
         config = PeftConfig.from_pretrained(str(folder))
         return modules.build(root, modules.stored(folder), self._rewritten(root, config))
 
-    def _config(self, settings: Mapping[str, Any]) -> PeftConfig:
+    def _config(self, root: nn.Module, settings: Mapping[str, Any]) -> PeftConfig:
         # A lone name is a list of one; PEFT would match it against whole paths, as a pattern.
         settings = {
             word: [value] if word in NAMING and isinstance(value, str) and value.isidentifier()
@@ -99,7 +102,7 @@ class PeftMethod(Method):
             for word, value in settings.items()
         }  # fmt: skip
         try:
-            config: PeftConfig = self.config_class()(task_type="CAUSAL_LM", **settings)
+            config: PeftConfig = self.config_class()(task_type=task_of(root), **settings)
         except (ValueError, TypeError) as error:
             raise RequestError(f"The settings of {self.name} don't fit together: {error}") from None
         return config

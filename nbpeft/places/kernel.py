@@ -172,6 +172,7 @@ class _Watch:
         if self.aside_since is not None:
             self.aside += time.monotonic() - self.aside_since
             self.aside_since = None
+        self.job.method.before_step(self.job.model, state.global_step + 1)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """From here to the step's end the weights are between two states."""

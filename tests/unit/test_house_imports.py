@@ -12,7 +12,18 @@ import pytest
 
 # Bottom to top. A module imports from its own layer and those below.
 LAYERS = (
-    {"errors", "coerce", "registry", "events", "plan", "config", "request", "typed", "rendering"},
+    {
+        "errors",
+        "coerce",
+        "registry",
+        "events",
+        "plan",
+        "config",
+        "request",
+        "typed",
+        "rendering",
+        "architectures",
+    },
     {"guard", "mounts", "quiet"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
     {"prepare", "lineage", "run", "closing", "comparison", "listing"},
