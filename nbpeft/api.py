@@ -12,11 +12,13 @@ from nbpeft.listing import Adapters
 from nbpeft.request import LossOn, Request
 
 if TYPE_CHECKING:
+    from nbpeft.by_hand import Sizes
     from nbpeft.comparison import Comparison, Prompt
     from nbpeft.data.look import Look
     from nbpeft.run import Run
     from nbpeft.session.models import Handle
     from nbpeft.session.record import Record
+    from nbpeft.session.session import Attached
 
 
 def finetune(
@@ -49,17 +51,53 @@ def execute(request: Request, bindings: Any) -> Run:
     return run(request, current(), bindings, Events([choose()]))
 
 
-def attach(name: str | None, *, model: Any = None) -> Any:
+def attach(name: str | None, *, model: Any = None, method: str | None = None, **words: Any) -> Any:
     """The model answers as adapter `name` (NAME or NAME@VERSION) from now on; None is the base.
 
-    Returns the model to use. Raises AdapterError for a name that isn't there or belongs to
-    another model.
+    With `method` an untrained adapter is set up under that name, and attached: the model's
+    trainable parameters are exactly its own, your loop or Trainer trains it, and `nbpeft.save`
+    shelves it. The other words are the method's settings; `dry_run=True` only counts, and returns
+    a `Sizes`.
+
+    Returns the model to use: with a soft prompt it is a wrapper, which in a notebook the names of
+    the model hold from now on, too; with a head, a classifier around the model. Raises
+    AdapterError for a name that isn't there or belongs to another model, RequestError for a
+    setting that can't be.
     """
+    if method is None:
+        return attached(name, model=model, **words).model
+    if words.pop("dry_run", False):
+        return sizes(name, model=model, method=method, **words)
+    return set_up(name, model=model, method=method, **words).model
+
+
+def sizes(name: str | None, *, model: Any = None, method: str, **words: Any) -> Sizes:
+    """What `attach` with these words would train: counted, nothing made."""
+    from nbpeft.by_hand import sizes as sizes_
+
+    return sizes_(handle_of(model), name or "", method, words)
+
+
+def set_up(
+    name: str | None, *, model: Any = None, tokenizer: Any = None, method: str, **words: Any
+) -> Attached:
+    """As `attach` with a method, and tells which names hold another object than before."""
+    from nbpeft.by_hand import set_up as set_up_
+    from nbpeft.session import current
+    from nbpeft.session.models import find_tokenizer, tokenizers_in
+
+    if isinstance(tokenizer, str) or (tokenizer is None and len(tokenizers_in(namespace())) == 1):
+        tokenizer = find_tokenizer(namespace(), tokenizer).value
+    session, handle = current(), handle_of(model)
+    record = set_up_(session, handle, name or "", method, words, tokenizer=tokenizer)
+    return session.attach(handle, record.label)
+
+
+def attached(name: str | None, *, model: Any = None) -> Attached:
+    """As `attach`, and tells which names of the notebook hold another object than before."""
     from nbpeft.session import current
 
-    handle = handle_of(model)
-    current().attach(handle, name)
-    return handle.owner
+    return current().attach(handle_of(model), name)
 
 
 def compare(

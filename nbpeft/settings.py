@@ -99,6 +99,39 @@ def resolve(
         Layer(f"objective {objective.name}", objective.defaults),
         own,
     ]
+    return _choose(fields, layers)
+
+
+def of_method(
+    method: Method, words: Mapping[str, Any], configured: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of a method's config for an adapter that is set up by hand.
+
+    Args:
+        words: as they were given; those of `%config` that are the method's come after.
+
+    Raises:
+        RequestError: as `resolve`; or a word is the trainer's.
+    """
+    fields = Fields(method, None)
+    for word in words:
+        if word in TRAINER_ALIASES:
+            raise RequestError(
+                f"{word} is a setting of a run; an adapter that is set up by hand is trained by "
+                "your own loop: leave it out."
+            )
+    _refuse_doubles(words, fields)
+    own = {word: value for word, value in configured.items() if fields.has(word)}
+    layers = [
+        Layer("call", words),
+        Layer("%config", own),
+        Layer(f"method {method.name}", method.defaults),
+    ]
+    return _choose(fields, layers).method
+
+
+def _choose(fields: Fields, layers: Iterable[Layer]) -> Settings:
+    """Each setting by the first layer that has it, checked and coerced."""
     chosen: dict[str, tuple[Any, str]] = {}
     for layer in layers:
         trusted = layer.origin.startswith(("nbpeft", "objective", "method", "from"))
@@ -123,14 +156,24 @@ class Field:
 
 
 class Fields:
-    """The fields that may be set in a run: of the method's config and of the trainer's."""
+    """The fields that may be set in a run: of the method's config and of the trainer's.
 
-    def __init__(self, method: Method, objective: Objective) -> None:
+    Without an objective the method's only.
+    """
+
+    def __init__(self, method: Method, objective: Objective | None) -> None:
         self.of_method = _config_fields(method.config_class())
-        self.of_trainer = _config_fields(objective.config_class())
-        self.aliases = TRAINER_ALIASES | dict(method.aliases)
-        self.reserved = method.reserved | objective.reserved | TRAINER_RESERVED
+        self.of_trainer = {} if objective is None else _config_fields(objective.config_class())
+        self.aliases = (TRAINER_ALIASES if objective else {}) | dict(method.aliases)
+        self.reserved = method.reserved
+        if objective is not None:
+            self.reserved |= objective.reserved | TRAINER_RESERVED
         self.method = method.name
+
+    def has(self, word: str) -> bool:
+        """Whether a word stands for one of these fields, free to be set."""
+        key = self.aliases.get(word, word)
+        return (key in self.of_method or key in self.of_trainer) and key not in self.reserved
 
     def find(self, word: str, *, trusted: bool = False) -> Field:
         """The field that a word stands for."""

@@ -75,7 +75,7 @@ def compare(
         with quiet():
             for part in _parts(columns, len(prompts), how):
                 ids = [part[0].rendering.prompt_ids(tokenizer, prompt) for prompt in prompts]
-                ask = functools.partial(answer, handle.root, tokenizer, ids, how)
+                ask = functools.partial(answer, tokenizer=tokenizer, prompts=ids, how=how)
                 answers.update(_answered(session, handle.root, part, ask))
     finally:
         restore_random_state(random)
@@ -142,13 +142,13 @@ def _answered(
         try:
             mounts = [column.mount for column in part]
             with session.answering_as(root, None), together(root, mounts):
-                return dict(zip(part, ask(columns=len(part)), strict=True))
+                return dict(zip(part, ask(root, columns=len(part)), strict=True))
         except (NotTogetherError, torch.OutOfMemoryError):
             pass  # one column needs no more than the model alone
     answers = {}
     for column in part:
-        with session.answering_as(root, column.name):
-            (answers[column],) = ask()
+        with session.answering_as(root, column.name) as model:
+            (answers[column],) = ask(model)
     return answers
 
 

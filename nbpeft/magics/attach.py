@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nbpeft import api
-from nbpeft.errors import RequestError
+from nbpeft.errors import RequestError, listed
+from nbpeft.session.session import Attached
 from nbpeft.typed import known_words, split_line
 
 
@@ -20,5 +21,16 @@ def peft_attach(line: str) -> None:
     if len(names) + bool(words.get("none")) != 1:
         raise RequestError("%peft_attach wants one NAME, or --none for the base.")
     name = names[0] if names else None
-    api.attach(name, model=words.get("model"))
-    print(f"[nbpeft] attached: {name or 'none, the model is the base'}")  # noqa: T201  the answer
+    done = api.attached(name, model=words.get("model"))
+    print(f"[nbpeft] attached: {name or 'none, the model is the base'}{_rebound(done)}")  # noqa: T201  the answer
+
+
+def _rebound(done: Attached) -> str:
+    """Which names hold another object now; a reference elsewhere doesn't."""
+    if not done.names:
+        return ""
+    what = "the model again" if done.record is None else "a wrapper that puts the prompt first"
+    return (
+        f"; {listed(done.names)} {'is' if len(done.names) == 1 else 'are'} {what} (what you keep "
+        "elsewhere, in a list or a pipeline, is as before)"
+    )

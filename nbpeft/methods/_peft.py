@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.architectures import task_of
 from nbpeft.errors import RequestError, did_you_mean, listed, quoted
 from nbpeft.methods import NOTHING, Material, Method
-from nbpeft.mounts import Survey
+from nbpeft.mounts import Mount, Survey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from peft import PeftConfig
     from torch import nn
-
-    from nbpeft.mounts.modules import ModulesMount
 
 RESERVED = frozenset(
     {
@@ -78,14 +76,14 @@ class PeftMethod(Method):
 
     def mount(
         self, root: nn.Module, settings: Mapping[str, Any], material: Material = NOTHING
-    ) -> ModulesMount:
+    ) -> Mount:
         """Inject, note the pointers, take it out again."""
         from nbpeft.mounts import modules
 
         config = self._config(root, settings)
         return modules.build(root, modules.fresh(config), self._rewritten(root, config))
 
-    def load(self, root: nn.Module, folder: Path) -> ModulesMount:
+    def load(self, root: nn.Module, folder: Path) -> Mount:
         """Like `mount`, with the weights from `folder`."""
         from peft import PeftConfig
 

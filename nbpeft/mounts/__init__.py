@@ -1,6 +1,10 @@
 """Adapters built over a base once, then attached and detached by swapping pointers.
 
 `modules`: adapter layers in place of base modules (LoRA, IA3, …; most of PEFT's tuners).
+`parameters`: tuned values in place of base parameters (full and selective tuning).
+`prompts`: a wrapper that puts a soft prompt before the input.
+`heads`: a classifier over the body's features.
+`adopted`: adapters that the user made with PEFT. `together` asks several LoRAs in one batch.
 """
 
 from __future__ import annotations
@@ -28,9 +32,16 @@ class Survey:
 class Mount(Protocol):
     """One adapter over one base. Holds submodules, never the root: a dropped model is freed."""
 
-    trainable_parameters: int
-    extra_bytes: int
-    """Adapter weights and the copies of base weights that it needs."""
+    rebinds: bool
+    """Whether names of the user's that hold the model must hold `model(root)` while attached."""
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many values are trained."""
+
+    @property
+    def extra_bytes(self) -> int:
+        """Adapter weights and the copies of base weights that it needs."""
 
     def attach(self, root: nn.Module) -> None:
         """Put the adapter in; the root's trainable parameters are exactly the adapter's then."""
@@ -44,8 +55,14 @@ class Mount(Protocol):
     def take_out(self, root: nn.Module) -> None:
         """Pointers back; undoes `put_in`."""
 
+    def model(self, root: nn.Module) -> nn.Module:
+        """What answers as this adapter while it is put in: the root, or what is around it."""
+
     def as_peft(self, root: nn.Module) -> AbstractContextManager[nn.Module]:
-        """The model to train or save, bound to the root while inside."""
+        """The model to train, bound to the root while inside."""
 
     def save(self, root: nn.Module, folder: Path) -> None:
-        """Write safetensors and a config that `PeftModel.from_pretrained` loads; put in first."""
+        """Write safetensors and a config; put in first.
+
+        What PEFT can hold in its format, `PeftModel.from_pretrained` loads.
+        """

@@ -24,6 +24,8 @@ class AdoptedMount:
     were added with transformers' `add_adapter`.
     """
 
+    rebinds = False
+
     def __init__(self, root: nn.Module, name: str) -> None:
         self.name = name
         self.swaps = list(resident(root))
@@ -74,6 +76,10 @@ class AdoptedMount:
         finally:
             for layer, switches in zip(layers, before, strict=True):
                 layer._active_adapter, layer._disable_adapters = switches
+
+    def model(self, root: nn.Module) -> nn.Module:
+        """The root itself; the user's PeftModel is around it already."""
+        return root
 
     @contextlib.contextmanager
     def as_peft(self, root: nn.Module) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from torch import nn
 
 from nbpeft.guard import Guard
 from nbpeft.mounts import Survey
+from nbpeft.mounts.freezing import Freezing
 from nbpeft.quiet import quiet
 
 
@@ -42,23 +43,18 @@ class ModulesMount:
     trainable: list[nn.Parameter]
     trainable_parameters: int
     extra_bytes: int
-    _frozen: list[nn.Parameter] = field(default_factory=list)
+    rebinds: bool = False
+    _freezing: Freezing = field(default_factory=Freezing)
 
     def attach(self, root: nn.Module) -> None:
         """Pointers in, base frozen, adapter trainable."""
-        self._frozen = [p for p in root.parameters() if p.requires_grad]
-        for parameter in self._frozen:
-            parameter.requires_grad_(False)
+        self._freezing.freeze(root, but=self.trainable)
         self.put_in(root)
-        for parameter in self.trainable:
-            parameter.requires_grad_(True)
 
     def detach(self, root: nn.Module) -> None:
         """Pointers back, flags back."""
         self.take_out(root)
-        for parameter in self._frozen:
-            parameter.requires_grad_(True)
-        self._frozen = []
+        self._freezing.thaw()
 
     def put_in(self, root: nn.Module) -> None:
         """Pointers in; adapter layers follow the mode and the device of their places."""
@@ -73,6 +69,10 @@ class ModulesMount:
             # modules inside, but copies (see `private_copies`) do not pass it on.
             swap.base.train(swap.adapter.training)
             put(root, swap.parent, swap.child, swap.base)
+
+    def model(self, root: nn.Module) -> nn.Module:
+        """The root itself."""
+        return root
 
     @contextlib.contextmanager
     def as_peft(self, root: nn.Module) -> Iterator[PeftModel]:

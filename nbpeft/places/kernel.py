@@ -16,9 +16,10 @@ from nbpeft.places.sampling import Sampler
 if TYPE_CHECKING:
     from torch import nn
 
+TRAINED = "trained.safetensors"
+"""The trainable parameters of a stopped run, and what else its method goes on from."""
 KEPT_FOR_RESUME = (
-    "adapter_model.safetensors",
-    "adapter_config.json",
+    TRAINED,
     "optimizer.pt",
     "scheduler.pt",
     "scaler.pt",
@@ -80,6 +81,13 @@ def _trainer(job: Job, outcome: Outcome) -> Any:
             if extra is None:
                 return result
             return (result[0] + extra, *result[1:]) if isinstance(result, tuple) else result + extra
+
+        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+            # Of a stopped run only: the base is there already, whatever is trained.
+            save_trained(job, Path(output_dir or job.folder))
+
+        def _load_from_checkpoint(self, folder: str, model: Any = None) -> None:
+            load_trained(job, Path(folder))
 
     trainer = SeamTrainer(
         model=job.model,
@@ -230,6 +238,32 @@ class _Watch:
         if sample is not None:
             self.outcome.samples.append(sample)
             self.job.events.emit(sample)
+
+
+def save_trained(job: Job, folder: Path) -> None:
+    """Write what a stopped run goes on from, beside the optimizer's state."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = {n: p.detach() for n, p in job.model.named_parameters() if p.requires_grad}
+    kept = {f"parameter {name}": value for name, value in trained.items()}
+    state = job.method.training_state(job.model)
+    kept |= {f"state {name}": value for name, value in state.items()}
+    save_file({name: value.contiguous() for name, value in kept.items()}, str(folder / TRAINED))
+
+
+def load_trained(job: Job, folder: Path) -> None:
+    """Put back what `save_trained` wrote, bit for bit."""
+    import torch
+    from safetensors.torch import load_file
+
+    kept = load_file(str(folder / TRAINED))
+    with torch.no_grad():
+        for name, parameter in job.model.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(kept.pop(f"parameter {name}"))
+    state = {name.removeprefix("state "): value for name, value in kept.items()}
+    job.method.load_training_state(job.model, state)
 
 
 def _resume_folder(folder: Path, step: int) -> Path | None:

@@ -49,6 +49,8 @@ def fingerprint(root: nn.Module) -> str:
         digest.update(f"{name}:{tuple(parameter.shape)}:{parameter.dtype}".encode())
     stride = max(1, len(parameters) // SAMPLED_TENSORS)
     for _, parameter in parameters[::stride]:
+        if parameter.is_meta:  # a shape without weights: good for counting
+            continue
         flat = parameter.detach().reshape(-1)
         step = max(1, flat.numel() // SAMPLED_VALUES)
         values = flat[::step].to("cpu", torch.float32).contiguous()

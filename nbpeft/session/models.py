@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,19 @@ class Handle:
         """What the user holds: the model, or their PeftModel around it."""
         return self._owner() or self.root
 
+    @property
+    def answering(self) -> nn.Module:
+        """What answers as the adapter that is attached: the owner, or what is around the model."""
+        mount = self.mounts[self.attached] if self.attached else None
+        around = self.root if mount is None else mount.model(self.root)
+        return self.owner if around is self.root else around
+
+    @property
+    def face(self) -> nn.Module:
+        """What the user's names of the model hold: what answers, or the owner all the same."""
+        mount = self.mounts[self.attached] if self.attached else None
+        return self.answering if mount is not None and mount.rebinds else self.owner
+
     def refers_to(self, root: nn.Module) -> bool:
         """Whether this is the handle of that model."""
         return self._root() is root
@@ -91,16 +104,21 @@ class Handle:
             yield
 
     @contextlib.contextmanager
-    def answering_as(self, label: str | None) -> Iterator[None]:
-        """Answer as another adapter for a while, in eval mode. Re-entrant; no flag is touched."""
+    def answering_as(self, label: str | None) -> Iterator[nn.Module]:
+        """Answer as another adapter for a while, in eval mode. Re-entrant; no flag is touched.
+
+        Yields what answers: the model, or what is around it.
+        """
         modes = [(m, m.training) for m in self.root.modules()]
         # All adapters of a user's PeftModel share their layers.
         adopted = self.adopted.get(label or "")
         switched = adopted.switched_on() if adopted else contextlib.nullcontext()
+        mount = self.mounts[label] if label else None
         try:
-            with self._with(self.mounts[label] if label else None), switched:
-                self.root.eval()
-                yield
+            with self._with(mount), switched:
+                answering = self.root if mount is None else mount.model(self.root)
+                answering.eval()
+                yield answering
         finally:
             for module, mode in modes:
                 module.training = mode
@@ -141,13 +159,36 @@ def find_tokenizer(namespace: Mapping[str, Any], name: str | None = None) -> Fou
     return _find(namespace, name, tokenizers_in(namespace), "tokenizer", "--tokenizer")
 
 
+def notebook() -> MutableMapping[str, Any]:
+    """The notebook's variables; none in plain Python."""
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    return {} if shell is None else shell.user_ns
+
+
+def rebind(namespace: MutableMapping[str, Any], before: object, after: object) -> list[str]:
+    """Let every name of the user's that holds one object hold another; returns the names.
+
+    IPython's own names (`_`, `_12`) and what lies in containers stay as they are.
+    """
+    names = [n for n, v in list(namespace.items()) if v is before and not n.startswith("_")]
+    for name in names if before is not after else ():
+        namespace[name] = after
+    return names if before is not after else []
+
+
 def root_of(value: Any) -> nn.Module:
     """The transformers model inside what the user holds; ModelError when it can't be tuned."""
     from peft import PeftMixedModel, PeftModel
     from transformers import PreTrainedModel
 
+    from nbpeft.mounts.prompts import is_wrapper
+
     if isinstance(value, PeftMixedModel):
         raise ModelError("A PeftMixedModel can't be adopted; give the model inside it.")
+    if is_wrapper(value):
+        return value.get_base_model()
     if isinstance(value, PeftModel):
         if value.active_peft_config.is_prompt_learning:
             raise ModelError(

@@ -5,22 +5,36 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.config import settings
 from nbpeft.errors import AdapterError
 from nbpeft.methods import methods
-from nbpeft.session.models import Handle, root_of
+from nbpeft.session.models import Handle, notebook, rebind, root_of
 from nbpeft.session.names import split_label
 from nbpeft.session.record import Record
 from nbpeft.session.shelf import Shelf
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nbpeft.mounts import Mount
 
 BASE_WORDS = ("base", "none")
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What a model answers as from now on."""
+
+    record: Record | None
+    """None is the base."""
+    model: nn.Module
+    """What answers."""
+    names: tuple[str, ...]
+    """The notebook's names that hold another object than before."""
 
 
 class Session:
@@ -86,15 +100,18 @@ class Session:
                 handle.mounts[label] = methods.get(record.method).load(handle.root, record.path)
         return handle.mounts[label]
 
-    def attach(self, handle: Handle, label: str | None) -> Record | None:
-        """The model answers as this adapter from now on; None is the base."""
-        if label is None or label in BASE_WORDS:
-            handle.attach(None)
-            return None
-        record = self.record(handle, label)
-        self.mount(handle, record)
-        handle.attach(self._mount_label(handle, record))
-        return record
+    def attach(self, handle: Handle, label: str | None) -> Attached:
+        """The model answers as this adapter from now on; None is the base.
+
+        Where a wrapper answers (soft prompts), the notebook's names of the model hold it.
+        """
+        record = None if label is None or label in BASE_WORDS else self.record(handle, label)
+        if record is not None:
+            self.mount(handle, record)
+        before = handle.face
+        handle.attach(None if record is None else self._mount_label(handle, record))
+        names = rebind(notebook(), before, handle.face)
+        return Attached(record, handle.answering, tuple(names))
 
     @contextlib.contextmanager
     def answering_as(self, model: Any, label: str | None) -> Iterator[Any]:
@@ -108,8 +125,8 @@ class Session:
             record = self.record(handle, label)
             self.mount(handle, record)
             inside = self._mount_label(handle, record)
-        with handle.answering_as(inside):
-            yield handle.root
+        with handle.answering_as(inside) as answering:
+            yield answering
 
     def keep(self, handle: Handle, record: Record, mount: Mount) -> Record:
         """Take in an adapter that has just been trained and shelved."""
@@ -134,7 +151,7 @@ class Session:
         record = self.record(handle, label)
         if record.path is not None:
             return record
-        mount = self.mount(handle, record)
+        mount = self._finished(handle, record)
         with handle.answering_as(self._mount_label(handle, record)):
             saved = self.shelf.put(
                 record if record.version else replace(record, version=1),
@@ -143,6 +160,21 @@ class Session:
             )
         self._unsaved.pop(record.label, None)
         return saved
+
+    def _finished(self, handle: Handle, record: Record) -> Mount:
+        """What its method keeps of an adapter that the user trained, in its place."""
+        mount = self.mount(handle, record)
+        if record.name in handle.adopted:
+            return mount
+        with handle.answering_as(self._mount_label(handle, record)):
+            kept = methods.get(record.method).finish(mount, handle.root)
+        if kept is not mount:
+            attached, before = handle.attached, handle.face
+            handle.attach(None)
+            handle.mounts[record.label] = kept
+            handle.attach(attached)
+            rebind(notebook(), before, handle.face)
+        return kept
 
     def _unsaved_record(self, label: str) -> Record | None:
         """NAME (when its newest version isn't on the shelf) or NAME@VERSION."""

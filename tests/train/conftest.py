@@ -50,7 +50,7 @@ def logits(model):
     """The model's logits on fixed tokens, in eval mode; modes are put back."""
     modes = [(m, m.training) for m in model.modules()]
     with torch.no_grad():
-        result = model.eval()(PROBE).logits.clone()
+        result = model.eval()(input_ids=PROBE).logits.clone()
     for module, mode in modes:
         module.training = mode
     return result

@@ -30,5 +30,5 @@ def test_two_steps(tune, method, objective):
     tune("one", method=method, objective=objective, max_steps=2, learning_rate=1e-2)
     assert all(torch.equal(p, base[name]) for name, p in tune.model.named_parameters())
     assert torch.equal(logits(tune.model), before)
-    nbpeft.attach("one", model=tune.model)
-    assert not torch.equal(logits(tune.model), before)
+    model = nbpeft.attach("one", model=tune.model)
+    assert not torch.equal(logits(model), before)

@@ -11,12 +11,13 @@ from safetensors.torch import load_file
 
 import nbpeft
 from nbpeft.errors import NbPeftError
+from nbpeft.methods import methods
 from nbpeft.places import kernel
 
 WORDS = {"max_steps": 6, "dropout": 0.1, "learning_rate": 1e-3, "eval": 8}
 
 
-def stopped(tune, monkeypatch, step, name="part"):
+def stopped(tune, monkeypatch, step, name="part", **words):
     """Run until SIGINT comes in `step`."""
     original = kernel._Watch.on_step_end
 
@@ -28,7 +29,7 @@ def stopped(tune, monkeypatch, step, name="part"):
     with monkeypatch.context() as patched:
         patched.setattr(kernel._Watch, "on_step_end", at_step)
         with pytest.raises(nbpeft.Stopped) as end:
-            tune(name, **WORDS)
+            tune(name, **(WORDS | words))
     return str(end.value)
 
 
@@ -51,6 +52,21 @@ def test_resuming_comes_to_the_same_weights(tune, monkeypatch):
     one, other = weights(whole), weights(resumed)
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert resumed.losses == whole.losses
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in methods.names() if not methods.get(m).needs - {"causal logits"}]
+)
+def test_every_method_goes_on_bit_for_bit(tune, monkeypatch, method):
+    words = {"method": method, "max_steps": 4, "dropout": None, "learning_rate": 1e-2}
+    whole = tune("whole", **(WORDS | words)).record
+    stopped(tune, monkeypatch, step=2, **words)
+    resumed = tune("part", **(WORDS | words), resume=True).record
+    assert resumed.losses == whole.losses
+    for path in whole.path.glob("*.safetensors"):
+        one, other = load_file(path), load_file(resumed.path / path.name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_resuming_needs_nothing_said_again(tune, monkeypatch):
