@@ -132,7 +132,7 @@ def _mount(ready: Prepared) -> Mount:
     before = (ready.resumed if ready.method.saves_all else None) or ready.parent
     if before is not None:
         assert before.path is not None
-        return ready.method.load(root, before.path)
+        return ready.method.go_on(root, before.path)
     material = Material(ready.tokenizer, ready.rows.train)
     return ready.method.mount(root, ready.settings.method, material)
 

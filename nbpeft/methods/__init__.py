@@ -76,6 +76,10 @@ class Method:
         """Build the adapter over the bare root from what `Mount.save` wrote."""
         raise NotImplementedError
 
+    def go_on(self, root: nn.Module, folder: Path) -> Mount:
+        """Build what a run trains that goes on from an adapter in a folder (`--from`)."""
+        return self.load(root, folder)
+
     def penalty(self, model: nn.Module) -> torch.Tensor | None:
         """A term added to every objective's training loss (AdaLoRA, diff pruning)."""
         return None

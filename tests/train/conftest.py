@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import random
@@ -36,11 +37,30 @@ def tune(tiny_pair, chats):
     model, tokenizer = tiny_pair
 
     def call(name, **words):
+        if words.get("method") == "bitfit" and not has_biases(call.model):
+            call.model = biased(call.model)
         settings = {"data": chats, "max_steps": 3, "eval": 8, "batch_size": 4} | words
-        return nbpeft.finetune(name, model=model, tokenizer=tokenizer, **settings)
+        return nbpeft.finetune(name, model=call.model, tokenizer=tokenizer, **settings)
 
     call.model, call.tokenizer = model, tokenizer
     return call
+
+
+def has_biases(model):
+    return any(name.endswith("bias") for name, _ in model.named_parameters())
+
+
+def biased(model):
+    """The same model with biases of zero in its linear layers (Llama has none)."""
+    config = copy.deepcopy(model.config)
+    config.attention_bias = config.mlp_bias = True
+    with_biases = type(model)(config)
+    missing, _ = with_biases.load_state_dict(model.state_dict(), strict=False)
+    with torch.no_grad():
+        for name, parameter in with_biases.named_parameters():
+            if name in missing and name.endswith("bias"):
+                parameter.zero_()
+    return with_biases.eval()
 
 
 PROBE = torch.arange(4, 28).reshape(2, 12)
