@@ -26,6 +26,7 @@ _HOMES = {
     "adapters": "nbpeft.api",
     "attach": "nbpeft.api",
     "compare": "nbpeft.api",
+    "family_tree": "nbpeft.family_tree",
     "finetune": "nbpeft.api",
     "load_data": "nbpeft.tiny",
     "load_tiny": "nbpeft.tiny",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from nbpeft.api import finetune as finetune
     from nbpeft.api import look as look
     from nbpeft.api import save as save
+    from nbpeft.family_tree import family_tree as family_tree
     from nbpeft.tiny import load_data as load_data
     from nbpeft.tiny import load_tiny as load_tiny
 

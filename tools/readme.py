@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import get_args
 
-from nbpeft.methods import methods
+from nbpeft.methods import Family, methods
 from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options, typed
@@ -32,7 +33,12 @@ def options_table() -> str:
 def entries_table() -> str:
     """Methods, objectives and places."""
     lines = ["| | name | what | defaults from |", "|---|---|---|---|"]
-    lines += [f"| method | `{m.name}` | {m.summary} | {m.paper} |" for m in methods]
+    lines += [
+        f"| method, {family} | `{m.name}` | {m.summary} | {m.paper} |"
+        for family in get_args(Family)
+        for m in methods
+        if m.family == family
+    ]
     lines += [f"| objective | `{o.name}` | {o.summary} | |" for o in objectives]
     lines += [f"| place | `{p.name}` | {p.summary} | |" for p in places]
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nbpeft.mounts import Mount, Survey
 from nbpeft.registry import Registry
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from torch import nn
+
+
+Family = Literal["reparametrized", "rescaling", "soft prompts", "adapters", "selective", "classic"]
+"""Kinds of methods, told apart as surveys do (Lialin et al. 2023, arXiv:2303.15647)."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Method:
     """A way to choose what is trained. Subclasses build the mount; the hooks below do nothing."""
 
     name: str
+    family: Family
     summary: str
     paper: str
     """Authors, year and arXiv number: where the defaults come from."""

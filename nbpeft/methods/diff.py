@@ -181,6 +181,7 @@ def _diffs(layers: list[DiffLayer]) -> list[Diff]:
 methods.add(
     DiffPruning(
         name="diff",
+        family="selective",
         summary="a sparse difference to the weights (diff pruning)",
         paper="Guo et al. 2020, arXiv:2012.07463",
         learning_rate=1e-3,

@@ -29,6 +29,7 @@ class Full(ParametersMethod):
 methods.add(
     Full(
         name="full",
+        family="classic",
         summary="every weight, in a copy: the base is kept",
         # Section A.3 names 5e-5, 3e-5 and 2e-5.
         paper="Devlin et al. 2018, arXiv:1810.04805",

@@ -78,6 +78,7 @@ class Head(Method):
 methods.add(
     Head(
         name="head",
+        family="classic",
         summary="a classifier over the frozen model's features",
         paper="Devlin et al. 2018, arXiv:1810.04805 (feature-based, section 5.3)",
         learning_rate=1e-3,
@@ -87,6 +88,7 @@ methods.add(
 methods.add(
     Head(
         name="head-dense",
+        family="classic",
         summary="some dense layers over the frozen model's features",
         paper="Sharif Razavian et al. 2014, arXiv:1403.6382",
         learning_rate=1e-3,

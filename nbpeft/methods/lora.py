@@ -37,6 +37,7 @@ def rewrites(config: LoraConfig, found: Survey) -> Callable[[str, nn.Parameter],
 methods.add(
     PeftMethod(
         name="lora",
+        family="reparametrized",
         summary="low-rank matrices beside the linear layers",
         paper="Hu et al. 2021, arXiv:2106.09685; all linear layers: Dettmers et al. 2023, "
         "arXiv:2305.14314",

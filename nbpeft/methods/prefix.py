@@ -8,6 +8,7 @@ from nbpeft.methods._prompts import SoftPromptMethod
 methods.add(
     SoftPromptMethod(
         name="prefix",
+        family="soft prompts",
         summary="trained keys and values at every layer, made by an MLP that isn't saved",
         # Length 10 for table-to-text; the MLP of 512 of their appendix keeps training stable.
         paper="Li & Liang 2021, arXiv:2101.00190",
@@ -19,6 +20,7 @@ methods.add(
 methods.add(
     SoftPromptMethod(
         name="ptuning-v2",
+        family="soft prompts",
         summary="trained keys and values at every layer, by themselves",
         paper="Liu et al. 2021, arXiv:2110.07602",
         config="PrefixTuningConfig",

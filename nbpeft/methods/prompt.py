@@ -64,6 +64,7 @@ class PromptTuning(SoftPromptMethod):
 methods.add(
     PromptTuning(
         name="prompt",
+        family="soft prompts",
         summary="trained embeddings before the input",
         # 20: beyond that the gain is marginal (section 3.2). Their rate, 0.3, is Adafactor's.
         paper="Lester et al. 2021, arXiv:2104.08691",

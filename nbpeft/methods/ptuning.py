@@ -8,6 +8,7 @@ from nbpeft.methods._prompts import SoftPromptMethod
 methods.add(
     SoftPromptMethod(
         name="ptuning",
+        family="soft prompts",
         summary="embeddings before the input, made by a small network that isn't saved",
         paper="Liu et al. 2021, arXiv:2103.10385",
         config="PromptEncoderConfig",

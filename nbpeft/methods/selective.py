@@ -87,6 +87,7 @@ def _norms(parent: nn.Module) -> list[tuple[str, nn.Module]]:
 methods.add(
     BitFit(
         name="bitfit",
+        family="selective",
         summary="the model's biases",
         # Section 4 searches 1e-4 to 1e-3 for BERT.
         paper="Ben Zaken et al. 2021, arXiv:2106.10199",
@@ -97,6 +98,7 @@ methods.add(
 methods.add(
     LastLayers(
         name="last-layers",
+        family="selective",
         summary="the last layers of the model",
         # A quarter of the layers comes to 90% of the quality of tuning all of them.
         paper="Lee et al. 2019, arXiv:1911.03090",

@@ -14,6 +14,7 @@ from nbpeft.rendering.plans import plan_table, setting_text
 from nbpeft.rendering.sparkline import curve_html
 from nbpeft.rendering.table import Table
 from nbpeft.rendering.tokens import Gap, Token, TokenRow, tokens_html, tokens_text
+from nbpeft.rendering.tree import tree_png, tree_text
 
 __all__ = [
     "WIDTH",
@@ -41,4 +42,6 @@ __all__ = [
     "thin",
     "tokens_html",
     "tokens_text",
+    "tree_png",
+    "tree_text",
 ]

@@ -26,7 +26,7 @@ LAYERS = (
     },
     {"guard", "mounts", "quiet"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
-    {"prepare", "lineage", "run", "closing", "comparison", "listing", "by_hand"},
+    {"prepare", "lineage", "run", "closing", "comparison", "listing", "by_hand", "family_tree"},
     {"views", "magics", "api"},
 )
 # The four questions are answered apart (DESIGN). A type of another's contract may be named for
