@@ -15,7 +15,7 @@ SUITES    := unit train notebooks browser colab binder
 export OMP_NUM_THREADS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help venv demo lab test $(SUITES:%=test-%) check clean
+.PHONY: help venv demo lab test $(SUITES:%=test-%) check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ check: venv ## ruff, mypy, the README's generated tables and the import directio
 	@$(PY) -m mypy
 	@$(PY) tools/readme.py --check
 	@$(PY) -m pytest -q tests/unit/test_house_imports.py
+
+bench: venv ## measure: attaching and detaching each method on a model of 100M parameters
+	@$(PY) benchmarks/attach.py
 
 clean: ## remove environments and everything built
 	rm -rf $(VENV) $(COLAB) build dist .mypy_cache .ruff_cache
