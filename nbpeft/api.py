@@ -14,6 +14,7 @@ from nbpeft.request import LossOn, Request
 if TYPE_CHECKING:
     from nbpeft.by_hand import Sizes
     from nbpeft.comparison import Comparison, Prompt
+    from nbpeft.comparison.losses import Losses
     from nbpeft.data.look import Look
     from nbpeft.run import Run
     from nbpeft.session.models import Handle
@@ -138,6 +139,40 @@ def compare(
         max_new_tokens=request.max_new_tokens,
         seed=request.seed if request.sample else None,
     )
+
+
+def evaluate(
+    data: Any, names: str | Sequence[str] | None = None, *, model: Any = None,
+    tokenizer: Any = None, columns: Mapping[str, str] | str | None = None,
+    max_length: int | None = None, loss_on: str = "answers",
+) -> Losses:  # fmt: skip
+    """The loss of the base and of adapters on the same rows, in nats a trained token.
+
+    `data` is given as to `finetune`, as are `columns`, `max_length` and `loss_on`. Without `names`,
+    the base and every adapter of this model. On held-out rows it says what was learned; on rows of
+    what the model knew before, what was forgotten. Returns a `Losses`, {name: loss}, which shows
+    itself as a table.
+    """
+    from nbpeft.coerce import coerce
+    from nbpeft.comparison.losses import losses
+    from nbpeft.data import read_mix
+    from nbpeft.objectives import objectives
+    from nbpeft.session import current
+    from nbpeft.session.models import find_tokenizer
+
+    session, handle, objective = current(), handle_of(model), objectives.get("sft")
+    if tokenizer is None or isinstance(tokenizer, str):
+        tokenizer = find_tokenizer(namespace(), tokenizer).value
+    rows = objective.rows(
+        read_mix(data, namespace()),
+        tokenizer,
+        columns=coerce("columns", columns, dict[str, str] | None),
+        eval=0,
+        max_length=_row_length(max_length, handle.root),
+        loss_on=coerce("loss_on", loss_on, LossOn),
+    )
+    names = [names] if isinstance(names, str) else names or ["base", *session.names(handle)]
+    return losses(session, handle, list(names), rows, objective.batch(tokenizer))
 
 
 def adapters() -> Adapters:

@@ -179,7 +179,11 @@ def _keep(
 
 def _record(ready: Prepared, outcome: Outcome) -> Record:
     tail = [loss for _, loss in outcome.losses[-max(1, len(outcome.losses) // 10) :]]
-    metrics: dict[str, float] = {"steps": outcome.steps, "seconds": round(outcome.seconds, 3)}
+    metrics: dict[str, float] = {
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 3),
+        "peak_memory": outcome.peak_memory,
+    }
     if tail:
         metrics["loss"] = sum(tail) / len(tail)
     if outcome.held_out:

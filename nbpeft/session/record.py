@@ -27,7 +27,7 @@ class Record:
     """Of the base."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """`loss`, `held_out_loss`, `held_out_loss_before` (nats a trained token), `steps`,
-    `seconds`."""
+    `seconds`, `peak_memory` (bytes)."""
     losses: tuple[tuple[int, float], ...] = ()
     held_out: tuple[tuple[int, float], ...] = ()
     request: Mapping[str, Any] = field(default_factory=dict)
