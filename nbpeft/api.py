@@ -12,6 +12,8 @@ from nbpeft.listing import Adapters
 from nbpeft.request import LossOn, Request
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nbpeft.by_hand import Sizes
     from nbpeft.comparison import Comparison, Prompt
     from nbpeft.comparison.losses import Losses
@@ -198,13 +200,15 @@ def look(
 
     `data` is given as to `finetune`; `columns`, `max_length` and `loss_on` are its words; `eval` is
     data to hold out, whose rows are looked for among those to train on. `rows` are the numbers of
-    rows to show token by token; by default the first, one of median length and the longest. Without
-    `max_length` it is that of a run on `model`, or on the kernel's only model.
+    rows to show token by token; by default the first, one of median length and the longest. Rows
+    are written for `model`, or for the kernel's only one, and without `max_length` it is that of a
+    run on it.
 
     Every row is checked, at most 2,000 are tokenized. Returns a `Look`, which shows itself as
     figures, a histogram and rows, and has `.lengths`, `.tokens`, `.trained_tokens` and `.refusal`.
     Raises DataError for rows that can't be read, RequestError for a word that can't be.
     """
+    from nbpeft.architectures import architecture_of
     from nbpeft.coerce import coerce
     from nbpeft.data import read_mix
     from nbpeft.data.look import look as look_
@@ -216,38 +220,46 @@ def look(
         raise RequestError(
             f"eval can't be {eval}: a look is at all rows; give held-out data: eval=test."
         )
+    reader = _reader(model)
     return look_(
         read_mix(data, namespace()),
         tokenizer,
         columns=coerce("columns", columns, dict[str, str] | None),
         eval=None if eval is None else read_mix(eval, namespace()),
-        max_length=_row_length(max_length, model),
+        max_length=_row_length(max_length, reader),
         loss_on=coerce("loss_on", loss_on, LossOn),
         rows=coerce("rows", rows, list[int] | None),
+        apart=reader is not None and architecture_of(reader) == "encoder-decoder",
     )
 
 
-def _row_length(given: Any, model: Any) -> int:
-    """Tokens a row as a run would cut it: as given, by `%config`, or by the model."""
-    from nbpeft.coerce import coerce
-    from nbpeft.config import settings
-    from nbpeft.prepare import default_max_length
+def _reader(model: Any) -> nn.Module | None:
+    """The model that would read the rows: as given, or the kernel's only one if there is one."""
     from nbpeft.session.models import find_model, root_of
 
-    wanted = settings().defaults.get("max_length") if given is None else given
-    if wanted is not None:
-        length: int = coerce("max_length", wanted, int)
-        if length <= 0:
-            raise RequestError(f"max_length must be above 0, not {length}.")
-        return length
     if model is None or isinstance(model, str):
         try:
             model = find_model(namespace(), model).value
         except ModelError:
             if model is not None:
                 raise
-            return default_max_length(None)
-    return default_max_length(root_of(model))
+            return None
+    return root_of(model)
+
+
+def _row_length(given: Any, reader: nn.Module | None) -> int:
+    """Tokens a row as a run would cut it: as given, by `%config`, or by the model."""
+    from nbpeft.coerce import coerce
+    from nbpeft.config import settings
+    from nbpeft.prepare import default_max_length
+
+    wanted = settings().defaults.get("max_length") if given is None else given
+    if wanted is None:
+        return default_max_length(reader)
+    length: int = coerce("max_length", wanted, int)
+    if length <= 0:
+        raise RequestError(f"max_length must be above 0, not {length}.")
+    return length
 
 
 def save(name: str, *, model: Any = None) -> Record:

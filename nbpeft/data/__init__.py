@@ -7,10 +7,10 @@
 `recipes` writes the choice down in Python. `checks` refuses rows that can't be trained on; `split`
 holds some out, with `copies` of a row kept on one side; `parts` is the outcome and `findings` what
 the plan says of it. `rendering` writes prompts for the model, `masks` turns rows into tokens with
-the answers marked (`answers` finds them, by `marks` or prefixes, `ends` their ends), and `encode`
-does so with whole data sets. `gate` refuses what teaches nothing, and `look` shows it all before a
-run. Importing this package is light: torch, transformers, datasets and pandas are imported where
-they are used.
+the answers marked (`answers` finds them, by `marks` or prefixes, `ends` their ends; `sides` are an
+encoder-decoder's prompts and answers), and `encode` does so with whole data sets. `gate` refuses
+what teaches nothing, and `look` shows it all before a run. Importing this package is light: torch,
+transformers, datasets and pandas are imported where they are used.
 """
 
 from __future__ import annotations

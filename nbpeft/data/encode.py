@@ -27,7 +27,7 @@ class Encoded:
     """Rows as ids and labels, and what was counted over them."""
 
     dataset: Dataset
-    """Columns input_ids and labels: lists of int of one length, -100 where nothing is trained."""
+    """Columns input_ids and labels, as `Rows.train` has them."""
     counts: Counts
     ends: Ends
     """How answers end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ class Ends:
     reach: int
     """They stand among so many tokens at an answer's end: a newline may follow them."""
 
-    def within(self, tokens: list[int], start: int, stop: int) -> bool:
+    def within(self, tokens: Sequence[int | None], start: int, stop: int) -> bool:
         """Whether the answer at tokens[start:stop] ends with one of them."""
         return not self.tokens.isdisjoint(tokens[max(start, stop - self.reach) : stop])
 

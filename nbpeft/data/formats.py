@@ -38,6 +38,18 @@ class Chat:
 Example = Text | Pair | Chat
 
 
+def as_chat(example: Example) -> Chat:
+    """A pair as one user and one assistant turn; a chat up to its last answer."""
+    if isinstance(example, Pair):
+        asked, answered = example.prompt, example.completion
+        return Chat(
+            [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+        )
+    assert isinstance(example, Chat)  # texts are never rendered as chats
+    last = max(i for i, message in enumerate(example.messages) if message["role"] == "assistant")
+    return Chat(example.messages[: last + 1], example.answers_from)
+
+
 @dataclass(frozen=True)
 class Cell:
     """What may stand in a column."""

@@ -17,6 +17,7 @@ from nbpeft.data.notes import notes_of
 from nbpeft.data.parts import Parts, first_example, split
 from nbpeft.data.rendering import rendering_of, undisturbed
 from nbpeft.data.showing import Shower
+from nbpeft.data.sides import check_sides
 from nbpeft.data.sources import Source
 from nbpeft.data.split import some_of
 from nbpeft.errors import DataError, listed, quoted
@@ -50,7 +51,8 @@ class Look:
     label: str
     rows: int
     lengths: tuple[int, ...]
-    """Tokens of each row that was tokenized, before cutting."""
+    """Tokens of each row that was tokenized, before cutting; for an encoder-decoder those of the
+    longer of its prompt and its answer."""
     max_length: int
     tokens: int
     """Of those rows, after cutting."""
@@ -60,6 +62,13 @@ class Look:
     refusal: str | None
     """Why a run on these rows would refuse to start; None where it may."""
     shown: tuple[TokenRow, ...]
+    apart: bool = False
+    """Whether rows are for an encoder-decoder."""
+
+    @property
+    def unit(self) -> str:
+        """What `lengths` counts."""
+        return "tokens a side" if self.apart else "tokens a row"
 
     def table(self) -> Table:
         """The figures."""
@@ -72,7 +81,7 @@ class Look:
     def histogram(self) -> bytes:
         """The lengths of the rows, as a PNG."""
         label = self.label if len(self.label) <= TITLED else f"…{self.label[1 - TITLED :]}"
-        return histogram_png(self.lengths, self.max_length, f"tokens a row of {label}")
+        return histogram_png(self.lengths, self.max_length, f"{self.unit} of {label}")
 
     def __repr__(self) -> str:
         return f"{self.table().text()}\n{tokens_text(self.shown)}"
@@ -85,7 +94,7 @@ class Look:
         from IPython.display import display
 
         picture = {
-            "text/plain": plain(f"[nbpeft] tokens a row of {self.label}", one_line=True),
+            "text/plain": plain(f"[nbpeft] {self.unit} of {self.label}", one_line=True),
             "image/png": self.histogram(),
         }
         rows = {"text/plain": tokens_text(self.shown), "text/html": tokens_html(self.shown)}
@@ -104,12 +113,13 @@ def look(
     max_length: int,
     loss_on: LossOn = "answers",
     rows: Sequence[int] | None = None,
+    apart: bool = False,
 ) -> Look:
     """Check every row, tokenize at most MOST of them as a run would, and show some.
 
     Args:
-        source, formats, columns, eval, max_length, loss_on: as `tokenize` takes them. Of one
-            source all rows are looked at; what a run would hold out of it is not left out.
+        source, formats, columns, eval, max_length, loss_on, apart: as `tokenize` takes them. Of
+            one source all rows are looked at; what a run would hold out of it is not left out.
         rows: numbers of rows to show, of one source; None for the first, one of median length and
             the longest.
 
@@ -118,7 +128,10 @@ def look(
     """
     _check_numbers(rows, source)
     parts = split(source, formats, columns, _held_out_with(source, eval))
-    rendering = rendering_of(first_example([*parts.train, *parts.held_out]), tokenizer)
+    if apart:
+        check_sides([*parts.train, *parts.held_out], loss_on)
+    first = first_example([*parts.train, *parts.held_out])
+    rendering = rendering_of(first, tokenizer, apart=apart)
     total = sum(map(len, parts.train))
     places = range(total) if total <= MOST else some_of(total, MOST)
     with undisturbed(tokenizer), quiet():
@@ -146,13 +159,14 @@ def look(
             ("format", listed(dict.fromkeys(p.reading.format.name for p in parts.train), limit=5)),
             ("rows", count(total)),
             *_copies(parts),
-            *_figures(counts, ends.shown, lengths, max_length, asked),
+            *_figures(counts, ends.shown, lengths, max_length, asked, apart=apart),
         ),
         notes=(*source.notes, *notes_on_reading(parts.train), *notes_on_copies(parts), *notes),
         refusal=refused(
             rendering, counts, ends, source.label, max_length=max_length, loss_on=loss_on
         ),
         shown=shown,
+        apart=apart,
     )
 
 
@@ -190,13 +204,14 @@ def _copies(parts: Parts) -> Iterator[tuple[str, str]]:
 
 
 def _figures(
-    counts: Counts, end: str, lengths: Sequence[int], max_length: int, asked: str
+    counts: Counts, end: str, lengths: Sequence[int], max_length: int, asked: str, *, apart: bool
 ) -> Iterator[tuple[str, str]]:
     """What was counted over the tokenized rows."""
     of = f"of {count(len(lengths))} rows"
     middle = count(round(statistics.median(lengths)))
     share = percent(100 * counts.trained_tokens / max(1, counts.tokens))
-    yield "tokens a row", f"{count(min(lengths))} to {count(max(lengths))}, median {middle}"
+    side = " (the longer of prompt and answer)" if apart else ""
+    yield f"tokens a row{side}", f"{count(min(lengths))} to {count(max(lengths))}, median {middle}"
     yield "trained tokens", f"{share} of {count(counts.tokens)} ({asked})"
     yield f"end token {end}".strip(), f"trained in {count(counts.ended)} {of}"
     yield f"over {count(max_length)} tokens", f"{count(counts.cut)} {of} (--max-length)"

@@ -1,27 +1,30 @@
 """Examples as token ids and labels, where only what is to be trained has a label.
 
 A label is the token itself where it is trained and -100 where it isn't. The first token of a row
-never has one: nothing comes before it to predict it from.
+never has one: nothing comes before it to predict it from. An encoder-decoder's row is two texts
+(see `sides`), of which the answer is trained whole: its decoder begins with a token of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nbpeft.data.answers import Writer
 from nbpeft.data.counts import Counts
 from nbpeft.data.ends import Ends, ends_of_text
-from nbpeft.data.formats import Chat, Example, Pair, Text
+from nbpeft.data.formats import Chat, Example, Pair, Text, as_chat
 from nbpeft.data.marks import Span
 from nbpeft.data.rendering import (
     Rendering,
+    closed,
     encode,
     frame,
     opened,
     shared,
 )
+from nbpeft.data.sides import Sides
 from nbpeft.errors import DataError, quoted
 from nbpeft.request import LossOn
 
@@ -40,14 +43,48 @@ class Row:
     """Spans of tokens, first to past the last; each with its end token."""
     trained: list[Span]
     """Likewise; all of the row, or its answers."""
+    apart: int | None = None
+    """Of an encoder-decoder: where the answer begins, a text of its own. None for one text."""
+    tail: int = 0
+    """Of an encoder-decoder: tokens at the prompt's end that stay when it is cut."""
 
-    def labels(self, length: int) -> list[int]:
-        """The labels of its first `length` tokens."""
-        kept = self.ids[:length]
-        labels = [NOT_TRAINED] * len(kept)
+    @property
+    def length(self) -> int:
+        """Tokens of the row, or of the longer of its two texts."""
+        if self.apart is None:
+            return len(self.ids)
+        return max(self.apart, len(self.ids) - self.apart)
+
+    def labels(self, length: int) -> list[int | None]:
+        """Of every token its label; None where it is cut off, each text to `length` tokens."""
+        # Nothing comes before the first token of a text but where a decoder's start token does.
+        first = 1 if self.apart is None else 0
+        labels: list[int | None] = [NOT_TRAINED] * len(self.ids)
         for start, stop in self.trained:
-            labels[max(start, 1) : stop] = kept[max(start, 1) : stop]
+            labels[max(start, first) : stop] = self.ids[max(start, first) : stop]
+        for start, stop in self._cut(length):
+            labels[start:stop] = [None] * (stop - start)
         return labels
+
+    def columns(self, labels: list[int | None]) -> tuple[list[int], list[int]]:
+        """(input_ids, labels) without what is cut off."""
+        if self.apart is None:
+            kept = len(labels) - labels.count(None)
+            return self.ids[:kept], cast("list[int]", labels[:kept])
+        read = [
+            token
+            for token, label in zip(self.ids[: self.apart], labels, strict=False)
+            if label is not None
+        ]
+        return read, [label for label in labels[self.apart :] if label is not None]
+
+    def _cut(self, length: int) -> list[Span]:
+        if self.apart is None:
+            spans = [(length, len(self.ids))]
+        else:
+            kept = max(0, length - self.tail)
+            spans = [(kept, self.apart - self.tail), (self.apart + length, len(self.ids))]
+        return [(start, stop) for start, stop in spans if start < stop]
 
 
 class Encoder:
@@ -69,7 +106,8 @@ class Encoder:
         self._loss_on = loss_on
         self._writer = Writer(tokenizer, rendering, label, self.counts, loss_on)
         self._before, self._after = frame(tokenizer)
-        self.ends: Ends = ends_of_text(tokenizer, self._after)
+        self._sides = Sides(tokenizer, rendering, label, self._writer) if rendering.apart else None
+        self.ends: Ends = self._sides.ends if self._sides else ends_of_text(tokenizer, self._after)
         """How answers end; for chats it is known once there was one."""
         eos = tokenizer.eos_token_id
         self._end = [] if eos is None else [int(eos)]
@@ -87,26 +125,28 @@ class Encoder:
         for number, row in zip(numbers, self.rows(examples, numbers), strict=True):
             labels = self.count(row, number)
             if labels:
-                columns["input_ids"].append(row.ids[: self._max_length])
-                columns["labels"].append(labels)
+                read, trained = row.columns(labels)
+                columns["input_ids"].append(read)
+                columns["labels"].append(trained)
         return columns
 
-    def count(self, row: Row, number: int) -> list[int]:
-        """The labels of a row, cut, and counted; none where it has no token to train."""
+    def count(self, row: Row, number: int) -> list[int | None]:
+        """The labels of a row, counted; none where it has no token to train."""
         counts = self.counts
         labels = row.labels(self._max_length)
-        counts.cut += len(row.ids) > self._max_length
-        trained = len(labels) - labels.count(NOT_TRAINED)
+        counts.cut += row.length > self._max_length
+        kept = len(labels) - labels.count(None)
+        trained = kept - labels.count(NOT_TRAINED)
         if not trained:
             counts.dropped.append(number)
             return []
         counts.rows += 1
-        counts.tokens += len(labels)
+        counts.tokens += kept
         counts.trained_tokens += trained
         counts.ended += self.ended(row, labels) > 0
         return labels
 
-    def ended(self, row: Row, labels: list[int]) -> int:
+    def ended(self, row: Row, labels: Sequence[int | None]) -> int:
         """How many answers of a row have their end token among its labels."""
         return sum(self.ends.within(labels, start, stop) for start, stop in row.answers)
 
@@ -116,6 +156,10 @@ class Encoder:
         Raises:
             DataError: the chat template refuses a row.
         """
+        if self._sides:
+            rows = [self._side_by_side(*sides) for sides in self._sides.ids(examples, numbers)]
+            self.ends = self._sides.ends
+            return rows
         if self._rendering.kind == "text":
             return self._texts([e.text for e in examples if isinstance(e, Text)])
         if self._rendering.kind == "join":
@@ -126,18 +170,22 @@ class Encoder:
                         "make them all chats, or all strings."
                     )
             return self._pairs([e for e in examples if isinstance(e, Pair)])
-        return self._chats([_as_chat(example) for example in examples], numbers)
+        return self._chats([as_chat(example) for example in examples], numbers)
 
     def _row(self, number: int) -> str:
         return f"Row {number} of {quoted(self._label)}"
+
+    def _side_by_side(self, prompt: list[int], answer: list[int], tail: int) -> Row:
+        ids = prompt + answer
+        answers = [(len(prompt), len(ids))]
+        return Row(ids, answers, answers, apart=len(prompt), tail=tail)
 
     def _marked(self, ids: list[int], answers: list[Span]) -> Row:
         return Row(ids, answers, [(0, len(ids))] if self._loss_on == "all" else answers)
 
     def _finished(self, ids: list[int]) -> list[int]:
         """`ids` with what the tokenizer puts after a text, and the end token once."""
-        tail = self._after + [token for token in self._end if token not in self._after]
-        return ids if tail and ids[-len(tail) :] == tail else ids + tail
+        return closed(ids, self._after + [token for token in self._end if token not in self._after])
 
     def _texts(self, texts: list[str]) -> list[Row]:
         rows = []
@@ -209,18 +257,6 @@ class Encoder:
             return ids, span
         self.counts.end_added += 1
         return ids + self._end, (span[0], span[1] + len(self._end))
-
-
-def _as_chat(example: Example) -> Chat:
-    """A pair as one user and one assistant turn; a chat up to its last answer."""
-    if isinstance(example, Pair):
-        asked, answered = example.prompt, example.completion
-        return Chat(
-            [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-        )
-    assert isinstance(example, Chat)  # texts are never rendered as chats
-    last = max(i for i, message in enumerate(example.messages) if message["role"] == "assistant")
-    return Chat(example.messages[: last + 1], example.answers_from)
 
 
 def _token_at(encoded: BatchEncoding, row: int, char: int, chars: int, tokens: int) -> int:

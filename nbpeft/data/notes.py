@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nbpeft.data.counts import Counts
 from nbpeft.data.formats import Reading
-from nbpeft.data.rendering import Rendering
+from nbpeft.data.rendering import Rendering, frame
 from nbpeft.data.split import FEWEST
 from nbpeft.errors import listed
 from nbpeft.request import LossOn
@@ -41,7 +41,11 @@ def notes_of(
     cut, dropped = train.cut, train.dropped
     if held_out is not None:
         cut, dropped = cut + held_out.cut, dropped + held_out.dropped
-    if cut:
+    if cut and rendering.apart:
+        notes.append(
+            f"{_rows(cut)} cut: prompt and answer have {max_length} tokens each (--max-length)"
+        )
+    elif cut:
         notes.append(f"{_rows(cut)} cut to {max_length} tokens (--max-length)")
     if dropped:
         numbers = listed(map(str, sorted(dropped)), limit=5)
@@ -67,6 +71,8 @@ def _written(
     end = f"the end token {tokenizer.eos_token}" if tokenizer.eos_token else "no end token"
     if rendering.kind == "text":
         return f"raw text, {end} after each row; all of it is trained"
+    if rendering.apart:
+        return _written_apart(rendering, tokenizer, end)
     trained = TRAINED[loss_on]
     if rendering.kind == "join":
         return (
@@ -80,6 +86,16 @@ def _written(
         )
     turns = "" if reading.format.name == "messages" else ", a prompt and its completion as turns"
     return f"written in the tokenizer's chat template{turns}; {trained}"
+
+
+def _written_apart(rendering: Rendering, tokenizer: PreTrainedTokenizerBase, end: str) -> str:
+    written = "as it stands" if rendering.kind == "join" else "in the tokenizer's chat template"
+    framed = frame(tokenizer)[1]
+    closing = f", then {tokenizer.decode(framed)}" if framed else ""
+    return (
+        f"the encoder reads the prompt ({written}{closing}), the decoder learns to write the "
+        f"completion, {end} after it; only the answers are trained"
+    )
 
 
 def _padded(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -23,13 +23,13 @@ LONGEST = 4
 
 
 def pieces(
-    tokenizer: PreTrainedTokenizerBase, ids: list[int], labels: Sequence[int]
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], labels: Sequence[int | None]
 ) -> tuple[Token | Gap, ...]:
     """A row's tokens as they are shown.
 
     Args:
         ids: of the whole row.
-        labels: of its first tokens; those without one are cut off.
+        labels: of each of them; None where it is cut off.
     """
     stretches = _stretches(ids, labels)
     shown: list[Token | Gap] = []
@@ -73,12 +73,12 @@ def texts(
         context, done = end - 1, end
 
 
-def _stretches(ids: list[int], labels: Sequence[int]) -> list[tuple[Kind, int, int]]:
+def _stretches(ids: list[int], labels: Sequence[int | None]) -> list[tuple[Kind, int, int]]:
     """(kind, first, past the last) of tokens of one kind in a row."""
     found: list[tuple[Kind, int, int]] = []
     for place in range(len(ids)):
-        kind: Kind = "cut" if place >= len(labels) else "trained"
-        if kind == "trained" and labels[place] == NOT_TRAINED:
+        kind: Kind = "cut" if labels[place] is None else "trained"
+        if labels[place] == NOT_TRAINED:
             kind = "read"
         if found and found[-1][0] == kind:
             found[-1] = (kind, found[-1][1], place + 1)

@@ -20,6 +20,7 @@ from nbpeft.data.notes import notes_of
 from nbpeft.data.parts import Part, first_example, split
 from nbpeft.data.prompts import prompt_and_answer
 from nbpeft.data.rendering import Rendering, rendering_of, undisturbed
+from nbpeft.data.sides import check_sides
 from nbpeft.data.sources import Source
 from nbpeft.errors import DataError
 from nbpeft.quiet import quiet
@@ -37,7 +38,10 @@ class Rows:
     """Rows ready for training."""
 
     train: Dataset
-    """Columns input_ids and labels: lists of int of one length, -100 where nothing is trained."""
+    """Columns input_ids and labels: lists of int of one length, -100 where nothing is trained.
+
+    For an encoder-decoder the prompt's tokens and the answer's, of different lengths.
+    """
     held_out: Dataset | None
     """The same columns."""
     rendering: Rendering
@@ -62,6 +66,7 @@ def tokenize(
     eval: float | int | Source | Mix | None = None,
     max_length: int,
     loss_on: LossOn = "answers",
+    apart: bool = False,
 ) -> Rows:
     """Read, check, split and tokenize rows, marking the tokens to train.
 
@@ -77,13 +82,18 @@ def tokenize(
             source gives its part; copies of a row are held out together or not at all.
         max_length: tokens of a row; longer ones keep their start.
         loss_on: which tokens are trained; raw text is trained whole.
+        apart: whether rows are for an encoder-decoder: the prompt as input_ids, the answer as
+            labels, each of at most `max_length` tokens.
 
     Raises:
         DataError: no format fits or several do, a row can't be trained on, nothing is left, or
             no answer's end token is trained.
     """
     parts = split(source, formats, columns, eval)
-    rendering = rendering_of(first_example([*parts.train, *parts.held_out]), tokenizer)
+    if apart:
+        check_sides([*parts.train, *parts.held_out], loss_on)
+    first = first_example([*parts.train, *parts.held_out])
+    rendering = rendering_of(first, tokenizer, apart=apart)
     digest = hashlib.sha256(json.dumps(rendering.to_dict()).encode())
     if rendering.kind == "chat":
         digest.update(str(tokenizer.chat_template).encode())

@@ -37,6 +37,9 @@ class Rendering:
     without one; 'join': prompt and completion as they stand; 'text': raw text."""
     template: str | None = None
     """The jinja text of a 'plain' rendering, kept so that a later nbpeft asks the same way."""
+    apart: bool = False
+    """Whether prompt and answer are texts of their own, as an encoder-decoder has them; such a
+    rendering is 'chat' or 'join'."""
 
     def prompt_text(
         self, tokenizer: PreTrainedTokenizerBase, prompt: str | list[dict[str, Any]]
@@ -50,6 +53,8 @@ class Rendering:
             DataError: messages for a model that reads plain text, or that the template refuses.
         """
         if self.kind in ("join", "text"):
+            if self.apart and not isinstance(prompt, str) and is_question(prompt):
+                return str(prompt[0]["content"])
             if not isinstance(prompt, str):
                 raise DataError(
                     "A chat can't be put to a model that reads plain text (its tokenizer has no "
@@ -69,14 +74,17 @@ class Rendering:
     ) -> list[int]:
         """Token ids of `prompt_text`, as in training: one BOS where the model expects one.
 
+        For an encoder also what the tokenizer puts after a text, mostly its end token.
+
         Raises:
             DataError: as prompt_text.
         """
         text = self.prompt_text(tokenizer, prompt)
         with undisturbed(tokenizer):
             ids = list(encode(tokenizer, [text])["input_ids"][0])
-            before = [] if self.kind == "chat" else frame(tokenizer)[0]
-        return opened(ids, before)
+            before, after = frame(tokenizer)
+        ids = opened(ids, [] if self.kind == "chat" else before)
+        return closed(ids, after) if self.apart else ids
 
     def chats(
         self,
@@ -101,7 +109,8 @@ class Rendering:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able values."""
-        return {"kind": self.kind, "template": self.template}
+        apart = {"apart": True} if self.apart else {}
+        return {"kind": self.kind, "template": self.template, **apart}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Rendering:
@@ -115,16 +124,28 @@ class Rendering:
                 f"The rendering {quoted(values['kind'])} is not known; known are "
                 f"{listed(get_args(Kind))}. Was it saved by a newer nbpeft?"
             )
-        return cls(values["kind"], values["template"])
+        return cls(values["kind"], values["template"], values.get("apart", False))
 
 
-def default_rendering(tokenizer: PreTrainedTokenizerBase) -> Rendering:
-    """For a bare model: the chat template if there is one, else prompts as they stand."""
-    return Rendering("chat" if tokenizer.chat_template else "join")
+def default_rendering(tokenizer: PreTrainedTokenizerBase, *, apart: bool = False) -> Rendering:
+    """For a bare model: the chat template if there is one, else prompts as they stand.
+
+    Args:
+        apart: whether the model is an encoder-decoder.
+    """
+    return Rendering("chat" if tokenizer.chat_template else "join", apart=apart)
 
 
-def rendering_of(first: Example, tokenizer: PreTrainedTokenizerBase) -> Rendering:
-    """How a data set is written, by its first example."""
+def rendering_of(
+    first: Example, tokenizer: PreTrainedTokenizerBase, *, apart: bool = False
+) -> Rendering:
+    """How a data set is written, by its first example.
+
+    Args:
+        apart: whether the model is an encoder-decoder, which has no use for raw text.
+    """
+    if apart:
+        return default_rendering(tokenizer, apart=True)
     if isinstance(first, Text):
         return Rendering("text")
     if tokenizer.chat_template:
@@ -166,10 +187,17 @@ def undisturbed(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
         backend.encode_special_tokens = encode_special_tokens
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> BatchEncoding:
-    """Token ids of texts, nothing added, cut or padded, and no word about long ones."""
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], *, answers: bool = False
+) -> BatchEncoding:
+    """Token ids of texts, nothing added, cut or padded, and no word about long ones.
+
+    Args:
+        answers: whether they are what an encoder-decoder writes: translation tokenizers have other
+            tokens for those.
+    """
     return tokenizer(
-        texts,
+        **{"text_target" if answers else "text": texts},
         add_special_tokens=False,
         truncation=False,
         padding=False,
@@ -179,10 +207,17 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> BatchEncodin
     )
 
 
-def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The ids that the tokenizer itself puts before and after a text, such as BOS; often none."""
-    framed = list(tokenizer("a", verbose=False)["input_ids"])
-    bare = list(encode(tokenizer, ["a"])["input_ids"][0])
+def frame(
+    tokenizer: PreTrainedTokenizerBase, *, answers: bool = False
+) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer itself puts before and after a text, such as BOS; often none.
+
+    Args:
+        answers: as `encode` takes it.
+    """
+    word = "text_target" if answers else "text"
+    framed = list(tokenizer(**{word: "a"}, verbose=False)["input_ids"])
+    bare = list(encode(tokenizer, ["a"], answers=answers)["input_ids"][0])
     for start in range(len(framed) - len(bare) + 1):
         if framed[start : start + len(bare)] == bare:
             return framed[:start], framed[start + len(bare) :]
@@ -192,6 +227,16 @@ def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
 def opened(ids: list[int], before: list[int]) -> list[int]:
     """`ids` with `before` in front, unless the text wrote it there already."""
     return ids if before and ids[: len(before)] == before else before + ids
+
+
+def closed(ids: list[int], after: list[int]) -> list[int]:
+    """`ids` with `after` at their end, unless the text wrote it there already."""
+    return ids if after and ids[-len(after) :] == after else ids + after
+
+
+def is_question(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a chat is one message of a user: a prompt like any other."""
+    return [message["role"] for message in messages] == ["user"]
 
 
 def shared(first: Sequence[object], second: Sequence[object]) -> int:

@@ -54,7 +54,7 @@ class Shower:
         return ends_of(self._encoders)
 
     def lengths(self, places: Sequence[int]) -> list[int]:
-        """Tokens of each row, before cutting; places rise. The rows are counted."""
+        """Tokens of each row (`Row.length`), before cutting; places rise. The rows are counted."""
         lengths = []
         for index, encoder in enumerate(self._encoders):
             own = [place for place in places if self._part_of(place) == index]
@@ -63,7 +63,7 @@ class Shower:
                 numbers = [self._number(place) for place in some]
                 for number, row in zip(numbers, self._rows(encoder, some), strict=True):
                     encoder.count(row, number)
-                    lengths.append(len(row.ids))
+                    lengths.append(row.length)
         return lengths
 
     def shown(self, place: int, why: str) -> TokenRow:
@@ -72,7 +72,7 @@ class Shower:
         encoder = self._again[index]
         [row] = self._rows(encoder, [place])
         labels = row.labels(self._max_length)
-        trained = len(labels) - labels.count(NOT_TRAINED)
+        trained = len(labels) - labels.count(None) - labels.count(NOT_TRAINED)
         of = f" of {self._parts[index].label}" if len(self._parts) > 1 else ""
         length = f"{count(len(row.ids))} tokens, {count(trained)} trained"
         return TokenRow(
@@ -97,13 +97,17 @@ class Shower:
         return encoder.rows(examples, [self._number(place) for place in places])
 
 
-def _end(encoder: Encoder, row: Row, labels: list[int]) -> str:
+def _end(encoder: Encoder, row: Row, labels: Sequence[int | None]) -> str:
     """Whether the end token of a row is trained, in a line."""
     shown = encoder.ends.shown
     if not shown:
         return "The tokenizer has no end token: none is trained."
     ended, answers = encoder.ended(row, labels), len(row.answers)
-    cut = f": the row is cut at {count(len(labels))} tokens" if len(labels) < len(row.ids) else ""
+    cut = ""
+    if None in labels[-1:]:
+        kept = labels[row.apart or 0 :]
+        what = "row" if row.apart is None else "answer"
+        cut = f": the {what} is cut at {count(len(kept) - kept.count(None))} tokens"
     if not ended:
         return f"The end token {shown} is not trained{cut}."
     of = f" after {ended} of {answers} answers" if answers > 1 else ""
