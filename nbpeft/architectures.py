@@ -46,3 +46,12 @@ def architecture_of(root: nn.Module) -> Architecture:
 def task_of(root: nn.Module) -> str:
     """PEFT's `task_type` for a model."""
     return TASKS[architecture_of(root)]
+
+
+def window_of(root: nn.Module) -> int | None:
+    """Tokens that a model has positions for; None where there is no such end (T5, Mamba)."""
+    config: Any = root.config
+    window: int | None = getattr(
+        config.get_text_config(decoder=True), "max_position_embeddings", None
+    )
+    return window

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.architectures import Architecture, architecture_of
 from nbpeft.comparison.answers import BATCH, ROWS, Answers, Sampling, answer
 from nbpeft.comparison.figures import Figures, held_out_loss, same_rows
 from nbpeft.comparison.request import Prompt
 from nbpeft.comparison.result import Comparison
 from nbpeft.data import Rendering, default_rendering
-from nbpeft.errors import RequestError
+from nbpeft.errors import ModelError, RequestError
 from nbpeft.guard import random_state, restore_random_state
 from nbpeft.quiet import quiet
 from nbpeft.session.models import Handle
@@ -67,13 +68,19 @@ def compare(
         raise RequestError(
             "A comparison wants names and prompts: %%peft_compare base NAME, then a prompt a line."
         )
-    columns = _columns(session, handle, tokenizer, list(dict.fromkeys(names)))
+    architecture = architecture_of(handle.root)
+    if architecture == "encoder":
+        raise ModelError(
+            f"{type(handle.root).__name__} writes no text, so there are no answers to compare; "
+            "a model that writes is loaded with AutoModelForCausalLM.from_pretrained."
+        )
+    columns = _columns(session, handle, tokenizer, list(dict.fromkeys(names)), architecture)
     how = Sampling(max_new_tokens, seed)
     random = random_state()
     answers: dict[Column, Answers] = {}
     try:
         with quiet():
-            for part in _parts(columns, len(prompts), how):
+            for part in _parts(columns, len(prompts), how, architecture):
                 ids = [part[0].rendering.prompt_ids(tokenizer, prompt) for prompt in prompts]
                 ask = functools.partial(answer, tokenizer=tokenizer, prompts=ids, how=how)
                 answers.update(_answered(session, handle.root, part, ask))
@@ -91,7 +98,11 @@ def compare(
 
 
 def _columns(
-    session: Session, handle: Handle, tokenizer: Any, names: Sequence[str]
+    session: Session,
+    handle: Handle,
+    tokenizer: Any,
+    names: Sequence[str],
+    architecture: Architecture,
 ) -> list[Column]:
     """An unknown name is refused here, before anything is loaded or generated."""
     records = {name: None if name in BASE_WORDS else session.record(handle, name) for name in names}
@@ -100,7 +111,8 @@ def _columns(
         for name, record in records.items()
         if record is not None and "rendering" in record.data
     }
-    first = next(iter(renderings.values()), default_rendering(tokenizer))
+    plain = default_rendering(tokenizer, apart=architecture == "encoder-decoder")
+    first = next(iter(renderings.values()), plain)
     return [
         Column(
             name,
@@ -112,14 +124,17 @@ def _columns(
     ]
 
 
-def _parts(columns: Sequence[Column], prompts: int, how: Sampling) -> list[list[Column]]:
+def _parts(
+    columns: Sequence[Column], prompts: int, how: Sampling, architecture: Architecture
+) -> list[list[Column]]:
     """The columns of each generate: those that are asked alike and may share one, else each alone.
 
-    Sampled ones don't share: rows draw from one stream of random numbers in their order.
+    Sampled ones don't share: rows draw from one stream of random numbers in their order. Nor do
+    those of an encoder-decoder: T5 reads the dtype of a layer's own weight.
     """
     from nbpeft.mounts.together import can_join
 
-    if how.seed is not None:
+    if how.seed is not None or architecture == "encoder-decoder":
         return [[column] for column in columns]
     most = max(1, ROWS // min(BATCH, prompts))
     joining = [column for column in columns if can_join(column.mount)]

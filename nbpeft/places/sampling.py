@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.architectures import window_of
 from nbpeft.errors import DataError
 from nbpeft.events import Noted, Sampled
+from nbpeft.generating import generate
 from nbpeft.guard import random_state, restore_random_state
 from nbpeft.places import Job
 
@@ -68,12 +70,14 @@ class Sampler:
 
     def _prompt(self) -> tuple[Any, list[int]] | None:
         """The prompt and its ids, written as in training."""
-        rows, tokenizer, config = self._job.rows, self._job.tokenizer, self._job.model.config
-        window = getattr(config, "max_position_embeddings", None)
+        rows, tokenizer = self._job.rows, self._job.tokenizer
+        window = window_of(self._job.model)
+        # An encoder-decoder writes where it doesn't read.
+        room = 0 if rows.rendering.apart else NEW_TOKENS
         for prompt in rows.sample_prompts:
             with contextlib.suppress(DataError):  # a template may refuse a chat without its answer
                 ids = rows.rendering.prompt_ids(tokenizer, prompt)
-                if ids and (window is None or len(ids) + NEW_TOKENS <= window):
+                if ids and (window is None or len(ids) + room <= window):
                     return prompt, ids
         return None
 
@@ -97,25 +101,8 @@ def _looking(model: nn.Module) -> Iterator[None]:
 
 
 def _greedy(model: Any, tokenizer: Any, ids: list[int]) -> str:
-    import torch
-
-    own = model.generation_config.eos_token_id
-    ends = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
-    ends = [end for end in dict.fromkeys(ends) if end is not None]
-    prompt = torch.tensor([ids], device=next(model.parameters()).device)
-    output = model.generate(
-        input_ids=prompt,
-        attention_mask=torch.ones_like(prompt),
-        max_new_tokens=NEW_TOKENS,
-        do_sample=False,
-        num_beams=1,
-        # Training switches it off in the config.
-        use_cache=True,
-        pad_token_id=next((i for i in (tokenizer.pad_token_id, *ends) if i is not None), 0),
-        eos_token_id=ends or None,
-    )
-    text: str = tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)
-    return text.strip()
+    [(text, _)] = generate(model, tokenizer, [ids], max_new_tokens=NEW_TOKENS)
+    return text
 
 
 def _shown(prompt: str | list[dict[str, Any]]) -> str:

@@ -24,7 +24,7 @@ LAYERS = (
         "rendering",
         "architectures",
     },
-    {"guard", "mounts", "quiet"},
+    {"guard", "generating", "mounts", "quiet"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
     {"prepare", "lineage", "run", "closing", "comparison", "listing", "by_hand", "family_tree"},
     {"views", "magics", "api"},
