@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import data
+from nbpeft.architectures import Architecture, architecture_of, window_of
 from nbpeft.config import settings as configured
 from nbpeft.errors import DataError, ModelError, RequestError
 from nbpeft.guard import process_state_kept
@@ -79,10 +80,12 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
     method, objective = methods.get(request.method), objectives.get(request.objective)
     place = places.get(request.place)
     check_pair(method, objective)
+    architecture = architecture_of(handle.root)
+    _refuse_model(handle.root, objective, architecture)
+    objective = objective.on(architecture)
     parent = parent_of(request, session, handle, method)
     tokenizer = _tokenizer(request, bindings)
     with quiet(), handle.bare():
-        _refuse_model(handle.root)
         chosen = resolve(
             request,
             method,
@@ -151,18 +154,32 @@ def _tokenizer(request: Request, bindings: Bindings) -> Any:
     return find_tokenizer(bindings.namespace, request.tokenizer).value
 
 
-def _refuse_model(root: nn.Module) -> None:
-    config: Any = root.config
-    if config.is_encoder_decoder or not root.can_generate():  # type: ignore[operator]
-        raise ModelError(
-            f"{type(root).__name__} is no causal language model; load one with "
-            "AutoModelForCausalLM.from_pretrained."
-        )
+def _refuse_model(root: nn.Module, objective: Objective, architecture: Architecture) -> None:
+    """Refuse a model that the objective doesn't train, or whose weights aren't there."""
+    if architecture not in objective.reads:
+        raise ModelError(_not_trained(root, objective, architecture))
     if any(p.is_meta for p in root.parameters()):
         raise ModelError(
             "Some of the model's weights are on the meta device (offloaded): they can't be "
             "trained; load it without offloading."
         )
+
+
+def _not_trained(root: nn.Module, objective: Objective, architecture: Architecture) -> str:
+    """Why the objective can't train such a model, and what can."""
+    what = {
+        "decoder": "writes on from a text",
+        "encoder-decoder": "reads a text and writes another (an encoder-decoder)",
+        "encoder": "reads text and writes none (an encoder, or a body without its head)",
+    }[architecture]
+    others = [other.name for other in objectives if architecture in other.reads]
+    if others:
+        advice = f"--objective {' or '.join(others)} trains such a model"
+    else:
+        advice = "no objective here trains such a model yet"
+    if "causal logits" in objective.gives and architecture == "encoder":
+        advice += ", and one that writes is loaded with AutoModelForCausalLM.from_pretrained"
+    return f"{type(root).__name__} {what}, which {objective.name} doesn't train: {advice}."
 
 
 def _own(root: nn.Module) -> Layer:
@@ -186,14 +203,13 @@ def _own(root: nn.Module) -> Layer:
 
 def default_max_length(root: nn.Module | None) -> int:
     """Tokens a row where nothing else is said: what the model can read, or DEFAULT_MAX_LENGTH."""
-    config = None if root is None else root.config
-    window = getattr(config, "max_position_embeddings", None) or DEFAULT_MAX_LENGTH
-    return min(DEFAULT_MAX_LENGTH, window)
+    window = None if root is None else window_of(root)
+    return min(DEFAULT_MAX_LENGTH, window or DEFAULT_MAX_LENGTH)
 
 
 def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> None:
     """Build the trainer's config once, so that it refuses now what it would refuse later."""
-    window = getattr(root.config, "max_position_embeddings", None)
+    window = window_of(root)
     wanted = chosen.trainer.get("max_length")
     if window and wanted and wanted > window:
         raise RequestError(f"max_length {wanted} is over the model's window of {window} tokens.")

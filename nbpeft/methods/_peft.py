@@ -154,5 +154,6 @@ def _reason(error: Exception, config: PeftConfig, root: nn.Module) -> str:
 def linear_names(root: nn.Module) -> list[str]:
     """Where the linear layers of a model lie."""
     from torch import nn
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
-    return [path for path, module in root.named_modules() if isinstance(module, nn.Linear)]
+    return [path for path, module in root.named_modules() if isinstance(module, nn.Linear | Conv1D)]

@@ -216,7 +216,8 @@ def follow(adapter: nn.Module, base: nn.Module) -> None:
 
 def _bind(shell: PeftModel, root: nn.Module) -> None:
     shell.base_model.model = root
-    shell.base_model_prepare_inputs_for_generation = root.prepare_inputs_for_generation
+    if root.can_generate():  # type: ignore[operator]
+        shell.base_model_prepare_inputs_for_generation = root.prepare_inputs_for_generation
 
 
 def _unbind(shell: PeftModel) -> None:

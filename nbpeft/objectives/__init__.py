@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.architectures import Architecture
 from nbpeft.registry import Registry
 from nbpeft.request import LossOn
 
@@ -26,12 +27,18 @@ class Objective:
     summary: str
     gives: frozenset[str]
     """Capability words of its forward: 'causal logits', 'pooled features'."""
+    reads: frozenset[Architecture] = frozenset({"decoder"})
+    """The kinds of model that it trains."""
     learning_rate_factor: float = 1.0
     """On the method's learning rate."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the trainer's config that differ from the library's defaults."""
     reserved: frozenset[str] = frozenset()
     """Fields of the trainer's config that nbpeft sets itself."""
+
+    def on(self, architecture: Architecture) -> Objective:
+        """This objective as such a model is trained by it: itself, unless its seam differs."""
+        return self
 
     def config_class(self) -> type[Any]:
         """The trainer's config, whose fields may be set from a body."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.architectures import Architecture
 from nbpeft.objectives import Objective, objectives
 from nbpeft.request import LossOn
 
@@ -38,6 +39,14 @@ RESERVED = frozenset(
 
 class SFT(Objective):
     """TRL's SFTTrainer and loss over rows that nbpeft has tokenized and masked."""
+
+    def on(self, architecture: Architecture) -> Objective:
+        """Encoder-decoders are trained by transformers' own trainer: TRL's knows decoders only."""
+        if architecture != "encoder-decoder":
+            return self
+        from nbpeft.objectives._seq2seq import seq2seq
+
+        return seq2seq(self)
 
     def config_class(self) -> type[Any]:
         """TRL's SFTConfig."""
@@ -95,6 +104,7 @@ objectives.add(
         name="sft",
         summary="the next token of the answers",
         gives=frozenset({"causal logits"}),
+        reads=frozenset({"decoder", "encoder-decoder"}),
         defaults={"dataset_kwargs": {"skip_prepare_dataset": True}},
         reserved=RESERVED,
     )
