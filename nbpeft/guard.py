@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nbpeft.errors import RunError
+from nbpeft.proxied import Proxied
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,7 @@ class Guard:
         self._objects = [_Attributes(module) for module in modules.values()]
         self._objects += [_Attributes(config) for config in _configs(modules.values())]
         self._tensors = [_Tensor(*item) for item in _tensors(modules.values())]
+        self._proxied = Proxied(self._models)
         if self._tokenizer is not None:
             self._objects.append(_Attributes(self._tokenizer))
             self._backend = _backend_state(self._tokenizer)
@@ -66,6 +68,7 @@ class Guard:
     ) -> None:
         for noted in self._objects:
             noted.restore()
+        self._proxied.restore()
         written = [
             noted.name
             for noted in self._tensors

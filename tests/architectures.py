@@ -18,7 +18,14 @@ LLAMA = {
     "max_position_embeddings": WINDOW,
 }
 GROUPED = LLAMA | {"num_key_value_heads": 1}
-T5 = {"d_model": WIDTH, "d_kv": 16, "d_ff": 48, "num_layers": 2, "num_heads": 2}
+T5 = {
+    "d_model": WIDTH,
+    "d_kv": 16,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 2,
+    "dropout_rate": 0.0,
+}
 
 SHAPES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", "LlamaForCausalLM", GROUPED),
