@@ -57,11 +57,9 @@ class Row:
 
     def labels(self, length: int) -> list[int | None]:
         """Of every token its label; None where it is cut off, each text to `length` tokens."""
-        # Nothing comes before the first token of a text but where a decoder's start token does.
-        first = 1 if self.apart is None else 0
         labels: list[int | None] = [NOT_TRAINED] * len(self.ids)
         for start, stop in self.trained:
-            labels[max(start, first) : stop] = self.ids[max(start, first) : stop]
+            labels[max(start, 1) : stop] = self.ids[max(start, 1) : stop]
         for start, stop in self._cut(length):
             labels[start:stop] = [None] * (stop - start)
         return labels

@@ -8,6 +8,7 @@ import architectures
 import pytest
 import torch
 from peft import PeftModel
+from tokenizers import processors
 from torch.nn.functional import cross_entropy
 
 import nbpeft
@@ -26,9 +27,13 @@ def t5():
 
 @pytest.fixture
 def tokenizer(_tiny):
-    """The tiny one without a chat template, as T5's is."""
+    """The tiny one as T5's is: without a chat template, and with the end token after every text."""
     tokenizer = copy.deepcopy(_tiny[1])
     tokenizer.chat_template = None
+    end = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
     return tokenizer
 
 
@@ -52,7 +57,7 @@ def loss_of(model, tokenizer, rows):
     """Nats a trained token, each row by itself: nothing is padded."""
     total, count = 0.0, 0
     for row in rows:
-        labels = torch.tensor([[*tokenizer(row["completion"])["input_ids"], 1]])
+        labels = torch.tensor([tokenizer(row["completion"])["input_ids"]])
         with torch.no_grad():
             logits = model(torch.tensor([tokenizer(row["prompt"])["input_ids"]]), labels=labels)
         total += float(cross_entropy(logits.logits[0], labels[0], reduction="sum"))
@@ -88,8 +93,9 @@ def test_accumulated_batches_are_one_step_over_all_their_tokens(t5, tune):
 
 def test_tokens_of_both_sides_are_counted(tokenizer, tune, events):
     run = tune("one", max_steps=2, eval=0)
-    sides = [len(tokenizer(r["prompt"] + r["completion"])["input_ids"]) + 1 for r in TRAIN]
-    assert run.plan.tokens == sum(sides)
+    sides = [*tokenizer([r["prompt"] for r in TRAIN])["input_ids"]]
+    sides += tokenizer([r["completion"] for r in TRAIN])["input_ids"]
+    assert run.plan.tokens == sum(map(len, sides))
     told = [event.tokens for event in events if isinstance(event, Progressed)]
     assert told == [run.plan.tokens, 2 * run.plan.tokens]
 
@@ -128,6 +134,21 @@ def test_answers_are_those_of_each_adapter_asked_alone(t5, tokenizer, tune):
     assert len({row[1] for row in found.answers} | {row[0] for row in found.answers}) > 1
 
 
+def test_the_base_is_asked_with_the_end_token_and_its_answer_counted_without_the_start(
+    t5, tokenizer
+):
+    prompts = ["Say red.", "Please say something long and clever about four things.", "Say two."]
+    given = []
+    t5.encoder.register_forward_pre_hook(
+        lambda _, __, words: given.append(words["input_ids"]), with_kwargs=True
+    )
+    found = nbpeft.compare("base", prompts, model=t5, tokenizer=tokenizer, max_new_tokens=12)
+    by_length = sorted(prompts, key=lambda prompt: len(tokenizer(prompt)["input_ids"]))
+    expected = tokenizer(by_length, padding=True, padding_side="right", return_tensors="pt")
+    assert torch.equal(given[0], expected["input_ids"])
+    assert found.figures["base"].new_tokens == 3 * 12
+
+
 def test_an_adapter_loads_with_plain_peft(t5, tokenizer, tune):
     record = tune("one", learning_rate=1e-2).record
     nbpeft.attach("one", model=t5)
@@ -156,9 +177,7 @@ def test_label_smoothing_and_checkpointing_train_as_well(t5, tune):
 def test_a_look_reads_as_the_kernel_s_t5_does(t5, tokenizer):
     found = nbpeft.look(ROWS, model=t5, tokenizer=tokenizer)
     assert "the encoder reads the prompt" in " ".join(found.notes)
-    assert found.trained_tokens == sum(
-        len(tokenizer(r["completion"])["input_ids"]) + 1 for r in ROWS
-    )
+    assert found.trained_tokens == sum(len(tokenizer(r["completion"])["input_ids"]) for r in ROWS)
     assert found.max_length == 1024
 
 
