@@ -155,14 +155,19 @@ def evaluate(
     what the model knew before, what was forgotten. Returns a `Losses`, {name: loss}, which shows
     itself as a table.
     """
+    from nbpeft.architectures import architecture_of
     from nbpeft.coerce import coerce
     from nbpeft.comparison.losses import losses
     from nbpeft.data import read_mix
     from nbpeft.objectives import objectives
+    from nbpeft.prepare import refuse_model
     from nbpeft.session import current
     from nbpeft.session.models import find_tokenizer
 
-    session, handle, objective = current(), handle_of(model), objectives.get("sft")
+    session, handle = current(), handle_of(model)
+    architecture = architecture_of(handle.root)
+    refuse_model(handle.root, objectives.get("sft"), architecture)
+    objective = objectives.get("sft").on(architecture)
     if tokenizer is None or isinstance(tokenizer, str):
         tokenizer = find_tokenizer(namespace(), tokenizer).value
     rows = objective.rows(

@@ -81,7 +81,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
     place = places.get(request.place)
     check_pair(method, objective)
     architecture = architecture_of(handle.root)
-    _refuse_model(handle.root, objective, architecture)
+    refuse_model(handle.root, objective, architecture)
     objective = objective.on(architecture)
     parent = parent_of(request, session, handle, method)
     tokenizer = _tokenizer(request, bindings)
@@ -154,7 +154,7 @@ def _tokenizer(request: Request, bindings: Bindings) -> Any:
     return find_tokenizer(bindings.namespace, request.tokenizer).value
 
 
-def _refuse_model(root: nn.Module, objective: Objective, architecture: Architecture) -> None:
+def refuse_model(root: nn.Module, objective: Objective, architecture: Architecture) -> None:
     """Refuse a model that the objective doesn't train, or whose weights aren't there."""
     if architecture not in objective.reads:
         raise ModelError(_not_trained(root, objective, architecture))

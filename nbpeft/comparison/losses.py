@@ -78,8 +78,9 @@ def _loss(model: Any, batches: Sequence[dict[str, Any]]) -> float:
     total, tokens = 0.0, 0
     with torch.inference_mode():
         for batch in batches:
-            # The first label of a row predicts nothing where the model shifts them.
-            count = int((batch["labels"][:, 1:] != -100).sum())
+            # A decoder predicts each label from the one before: the first from nothing.
+            first = 0 if model.config.is_encoder_decoder else 1
+            count = int((batch["labels"][:, first:] != -100).sum())
             output = model(**{name: value.to(device) for name, value in batch.items()})
             total += float(output.loss) * count
             tokens += count

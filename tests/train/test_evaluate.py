@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import architectures
 import pytest
 import torch
 from conftest import differences, state_of
 
 import nbpeft
 from nbpeft.data import read, tokenize
-from nbpeft.errors import AdapterError
+from nbpeft.errors import AdapterError, ModelError
 
 
 def by_hand(model, rows):
@@ -42,3 +43,23 @@ def test_it_is_the_mean_over_all_trained_tokens(tune, chats):
 def test_an_unknown_name_is_refused_first(tune, chats):
     with pytest.raises(AdapterError, match="no adapter"):
         nbpeft.evaluate(chats, ["nobody"], model=tune.model, tokenizer=tune.tokenizer)
+
+
+def test_of_an_encoder_decoder_every_label_counts(tune):
+    model = architectures.build("t5")
+    rows = [{"prompt": "Say red.", "completion": "red, red!"}, {"prompt": "b", "completion": "c"}]
+    words = {"model": model, "tokenizer": tune.tokenizer}
+    found = nbpeft.evaluate(rows, "base", max_length=32, **words)
+    tokens = tokenize(read(rows, {}), tune.tokenizer, eval=0, max_length=32, apart=True).train
+    total = count = 0
+    for row in tokens:
+        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
+        with torch.no_grad():
+            total += float(model.eval()(input_ids=ids, labels=labels).loss) * labels.numel()
+        count += labels.numel()
+    assert math.isclose(found["base"], total / count, rel_tol=1e-4)
+
+
+def test_a_model_without_answers_is_refused(tune, chats):
+    with pytest.raises(ModelError, match="writes none"):
+        nbpeft.evaluate(chats, model=architectures.build("bert"), tokenizer=tune.tokenizer)
