@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nbpeft.data.masks import NOT_TRAINED
+from nbpeft.data.row import NOT_TRAINED
 from nbpeft.rendering import Gap, Token
 from nbpeft.rendering.tokens import Kind
 

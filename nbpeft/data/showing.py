@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from nbpeft.data.counts import Counts, together
 from nbpeft.data.encode import ends_of
 from nbpeft.data.ends import Ends
-from nbpeft.data.masks import NOT_TRAINED, Encoder, Row
+from nbpeft.data.masks import Encoder
 from nbpeft.data.parts import Part
 from nbpeft.data.pieces import pieces
 from nbpeft.data.rendering import Rendering
+from nbpeft.data.row import NOT_TRAINED, Row
 from nbpeft.rendering import TokenRow, count
 from nbpeft.request import LossOn
 
