@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gc
 import itertools
+import random
 import weakref
 
 import pytest
 import torch
-from conftest import PROBE, differences, state_of
+from conftest import PROBE, biased, differences, state_of
 
 import nbpeft
 import nbpeft.session
 from nbpeft.methods import methods
 from nbpeft.mounts.parameters import ParametersMount
+from nbpeft.objectives import objectives
 from nbpeft.session import current
 
 KINDS = ("lora", "full", "prompt", "head")
@@ -42,9 +44,9 @@ def train_by_hand(model, steps=2):
 
 def make(tune, kind):
     """An adapter of that method, trained by a run where there is an objective for it."""
-    if kind == "head":
-        train_by_hand(nbpeft.attach("head", model=tune.model, method="head", labels=3))
-        nbpeft.save("head", model=tune.model)
+    if methods.get(kind).needs - objectives.get("sft").gives:
+        train_by_hand(nbpeft.attach(kind, model=tune.model, method=kind, labels=3))
+        nbpeft.save(kind, model=tune.model)
     else:
         tune(kind, method=kind, learning_rate=1e-2, max_steps=2)
     model = nbpeft.attach(kind, model=tune.model)
@@ -63,6 +65,22 @@ def test_four_kinds_live_on_one_model_in_any_order(tune):
             assert torch.equal(answers(model), trained[kind]), (order, kind)
         nbpeft.attach(None, model=tune.model)
         assert torch.equal(answers(tune.model), base)
+    assert not differences(before, state_of(tune.model, tune.tokenizer))
+
+
+def test_every_method_on_one_model_in_random_order(tune):
+    """With biases of zero, so that bitfit has something to train, too."""
+    tune.model = biased(tune.model)
+    before, base = state_of(tune.model, tune.tokenizer), answers(tune.model)
+    trained = {method.name: make(tune, method.name) for method in methods}
+    assert len({tuple(logits.flatten().tolist()) for logits in trained.values()}) == len(trained)
+    order = [name for name in trained for _ in range(3)] + [None] * 10
+    random.Random(0).shuffle(order)
+    for name in order:
+        model = nbpeft.attach(name, model=tune.model)
+        wanted = base if name is None else trained[name]
+        assert torch.equal(answers(model), wanted), name
+    nbpeft.attach(None, model=tune.model)
     assert not differences(before, state_of(tune.model, tune.tokenizer))
 
 
