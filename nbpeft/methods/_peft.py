@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nbpeft.architectures import task_of
 from nbpeft.errors import RequestError, did_you_mean, listed, quoted
@@ -15,7 +15,7 @@ from nbpeft.mounts import Mount, Survey
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModel
     from torch import nn
 
 RESERVED = frozenset(
@@ -33,8 +33,17 @@ RESERVED = frozenset(
 """Set by nbpeft. layer_replication changes how many layers the model has, which no swap undoes."""
 
 
-NAMING = frozenset({"target_modules", "exclude_modules", "modules_to_save"})
+NAMING = frozenset(
+    {
+        "target_modules", "exclude_modules", "modules_to_save", "attention_modules",
+        "feedforward_modules", "norm_modules",
+    }
+)  # fmt: skip
 """Fields that name modules of the model: a list of names, or a regular expression."""
+
+
+Maker: TypeAlias = "Callable[[nn.Module], PeftModel]"
+"""Injects an adapter into a model; see `nbpeft.mounts.modules.build`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +90,8 @@ class PeftMethod(Method):
         from nbpeft.mounts import modules
 
         config = self._config(root, settings)
-        return modules.build(root, modules.fresh(config), self._rewritten(root, config))
+        make = self._fresh(config, root, material)
+        return modules.build(root, make, self._rewritten(root, config))
 
     def load(self, root: nn.Module, folder: Path) -> Mount:
         """Like `mount`, with the weights from `folder`."""
@@ -90,7 +100,23 @@ class PeftMethod(Method):
         from nbpeft.mounts import modules
 
         config = PeftConfig.from_pretrained(str(folder))
-        return modules.build(root, modules.stored(folder), self._rewritten(root, config))
+        return modules.build(root, self._stored(folder), self._rewritten(root, config))
+
+    def _fresh(self, config: PeftConfig, root: nn.Module, material: Material) -> Maker:
+        """How a new adapter is injected; errors for what is missing are raised here."""
+        from nbpeft.mounts import modules
+
+        return modules.fresh(config)
+
+    def _stored(self, folder: Path) -> Maker:
+        """How an adapter from a folder is injected."""
+        from nbpeft.mounts import modules
+
+        return modules.stored(folder)
+
+    def _complete(self, root: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings with what the model decides: places that its architecture has."""
+        return settings
 
     def _config(self, root: nn.Module, settings: Mapping[str, Any]) -> PeftConfig:
         # A lone name is a list of one; PEFT would match it against whole paths, as a pattern.
@@ -99,10 +125,12 @@ class PeftMethod(Method):
             else value
             for word, value in settings.items()
         }  # fmt: skip
+        settings = self._complete(root, settings)
         try:
             config: PeftConfig = self.config_class()(task_type=task_of(root), **settings)
-        except (ValueError, TypeError) as error:
-            raise RequestError(f"The settings of {self.name} don't fit together: {error}") from None
+        except (ValueError, TypeError, ImportError) as error:
+            why = " ".join(str(error).split())
+            raise RequestError(f"The settings of {self.name} don't fit together: {why}") from None
         return config
 
     def _rewritten(

@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import (
+    PeftConfig,
+    PeftModel,
+    PeftModelForCausalLM,
+    PeftModelForSeq2SeqLM,
+    get_peft_model,
+)
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from nbpeft.guard import Guard
@@ -147,7 +154,7 @@ def survey(root: nn.Module, config: PeftConfig) -> Survey:
         own = _own_parameters(swaps, guard)
         return Survey(
             # Of the whole tree: `bias` makes parameters of the base trainable too.
-            trainable_parameters=sum(p.numel() for p in root.parameters() if p.requires_grad),
+            trainable_parameters=sum(p.numel() for p in _trainable(root)),
             # PEFT keeps half-precision adapters in fp32 (`autocast_adapter_dtype`).
             extra_bytes=sum(p.numel() * max(4, p.element_size()) for p in own),
             targets=tuple(f"{s.parent}.{s.child}".lstrip(".") for s in swaps),
@@ -200,6 +207,14 @@ def _own_parameters(swaps: list[Swap], guard: Guard) -> list[nn.Parameter]:
     return list(own.values())
 
 
+def _trainable(root: nn.Module) -> list[nn.Parameter]:
+    """What would be trained; on the meta device PEFT forgets that AdaLoRA's `ranknum` is not."""
+    layers = [module for module in root.modules() if isinstance(module, BaseTunerLayer)]
+    others = [vars(x)["_modules"].get(name) for x in layers for name in x.other_param_names]
+    fixed = {id(p) for o in others if isinstance(o, nn.ParameterDict) for p in o.parameters()}
+    return [p for p in root.parameters() if p.requires_grad and id(p) not in fixed]
+
+
 def put(root: nn.Module, parent: str, child: str, module: nn.Module) -> None:
     """Write one pointer of the tree."""
     root.get_submodule(parent)._modules[child] = module
@@ -214,13 +229,17 @@ def follow(adapter: nn.Module, base: nn.Module) -> None:
         adapter.to(at.device)
 
 
+BOUND = "base_model_prepare_inputs_for_generation"
+"""Where PEFT's models for text that is written keep a bound method of the root."""
+
+
 def _bind(shell: PeftModel, root: nn.Module) -> None:
     shell.base_model.model = root
-    if root.can_generate():  # type: ignore[operator]
-        shell.base_model_prepare_inputs_for_generation = root.prepare_inputs_for_generation
+    if isinstance(shell, PeftModelForCausalLM | PeftModelForSeq2SeqLM):
+        shell.__dict__[BOUND] = root.prepare_inputs_for_generation
 
 
 def _unbind(shell: PeftModel) -> None:
-    """Take the root out, and the bound method that PeftModelForCausalLM keeps of it."""
+    """Take the root out, and the bound method that PEFT's model keeps of it."""
     shell.base_model._modules.pop("model", None)
-    shell.__dict__.pop("base_model_prepare_inputs_for_generation", None)
+    shell.__dict__.pop(BOUND, None)
