@@ -147,7 +147,8 @@ class PeftMethod(Method):
         import copy
 
         plain = copy.deepcopy(config)
-        if "init_lora_weights" in plain.__dict__:
+        # MiCA needs none on the meta device, and trains half of the parameters.
+        if plain.__dict__.get("init_lora_weights", "mica") != "mica":
             plain.init_lora_weights = True
         return plain
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError
 from nbpeft.methods import Material, methods
-from nbpeft.methods._peft import RESERVED, Maker, PeftMethod
+from nbpeft.methods._peft import Maker, PeftMethod
+from nbpeft.methods.lora import RESERVED, rewrites
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 WARMUP, TUNING = 1 / 8, 1 / 2
-"""Shares of a run before the ranks begin to shrink, and after they have: about what the paper's
-runs on GLUE have (its appendix on hyperparameters; tinit is 9-17%, tfinal 44-58% of their steps)."""
+"""Shares of a run before the ranks begin to shrink, and after they have: about those of the paper's
+runs on GLUE, in its appendix on hyperparameters."""
 ALLOCATIONS = 240
 """How often ranks are chosen anew at most; the paper's runs come to a few hundred."""
 INITIAL = 1.5
@@ -59,6 +60,12 @@ class AdaLora(PeftMethod):
             raise RequestError(
                 f"adalora begins with init_r {first} and shrinks to target_r {last} on average: "
                 "init_r must be the larger, and both above 0; give init_r: 12 and target_r: 8, say."
+            )
+        if settings.get("init_lora_weights", True) not in (True, False):
+            raise RequestError(
+                "adalora's factors are those of an SVD and begin at random: it has no "
+                f"init_lora_weights {settings['init_lora_weights']}; leave it out, or choose "
+                "--method lora."
             )
         settings = settings | {"init_r": first}
         if "total_step" in settings:
@@ -171,6 +178,17 @@ def _is_settled(config: AdaLoraConfig) -> bool:
     return pattern is not None and all(all(kept) for kept in pattern.values())
 
 
+# `r` is init_r here; the run and the allocator set total_step and rank_pattern; PEFT's AdaLoRA
+# refuses or passes over the rest of what LoRA's config has.
+OTHERS = frozenset(
+    {
+        "r", "total_step", "rank_pattern", "alpha_pattern", "use_dora", "use_rslora", "use_qalora",
+        "qalora_group_size", "use_bdlora", "lora_bias", "kasa_config", "velora_config",
+        "monteclora_config", "eva_config", "loftq_config", "target_parameters",
+        "trainable_token_indices",
+    }
+)  # fmt: skip
+
 methods.add(
     AdaLora(
         name="adalora",
@@ -185,7 +203,8 @@ methods.add(
             "target_modules": "target_modules",
         },
         defaults={"lora_alpha": 32, "target_modules": "all-linear"},
-        reserved=RESERVED | {"r", "total_step", "rank_pattern", "use_dora", "loftq_config"},
+        reserved=RESERVED | OTHERS,
+        rewrites=rewrites,  # type: ignore[arg-type]
         saves_all=False,
     )
 )

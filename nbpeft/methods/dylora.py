@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.errors import RequestError, listed
 from nbpeft.methods import NOTHING, Material, methods
 from nbpeft.methods._peft import Maker, PeftMethod
-from nbpeft.methods.lora import RESERVED
+from nbpeft.methods.lora import RESERVED, rewrites
 from nbpeft.mounts import Survey
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class DyLora(PeftMethod):
         from nbpeft.tuners.nested import NestedMount
 
         if rank is not None:
-            return cut(root, folder, rank)
+            return self.cut(root, folder, rank)
         return NestedMount(**vars(super().load(root, folder)))
 
     def _complete(self, root: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class DyLora(PeftMethod):
         return lambda model: nest_all(make(model), last_only=frozen)
 
     def before_step(self, model: nn.Module, step: int) -> None:
-        """Draw how much of the factors this step trains, each rank as likely; the same in all layers."""
+        """Draw how many rows and columns this step trains, the same in all layers."""
         import torch
 
         from nbpeft.tuners.nested import Factor
@@ -91,6 +91,34 @@ class DyLora(PeftMethod):
         rank = int(torch.randint(1, max(factor.rank for factor in factors) + 1, ()))
         for factor in factors:
             factor.use(rank)
+
+    def cut(self, root: nn.Module, folder: Path, rank: int) -> ModulesMount:
+        """A plain LoRA of `rank` over the bare root, from a DyLoRA adapter's folder.
+
+        Its scaling is alpha/rank (alpha/sqrt(rank) with rsLoRA): what the first `rank` rows and
+        columns were trained with. Raises RequestError for a rank that the adapter doesn't hold.
+        """
+        from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        from nbpeft.mounts import modules
+
+        config: LoraConfig = PeftConfig.from_pretrained(str(folder))
+        if not 1 <= rank <= config.r:
+            raise RequestError(
+                f"rank {rank} can't be cut out of an adapter of rank {config.r}; "
+                f"give --rank 1 to {config.r}."
+            )
+        config.r, config.inference_mode = rank, False
+        config.rank_pattern = {n: min(own, rank) for n, own in (config.rank_pattern or {}).items()}
+        weights = {key: _first(key, w, rank) for key, w in load_file(folder / WEIGHTS).items()}
+
+        def make(model: nn.Module) -> PeftModel:
+            wrapped = get_peft_model(model, config)
+            set_peft_model_state_dict(wrapped, weights)
+            return wrapped
+
+        return modules.build(root, make, self._rewritten(root, config))
 
 
 def all_linear(root: nn.Module) -> list[str] | str:
@@ -101,39 +129,21 @@ def all_linear(root: nn.Module) -> list[str] | str:
     return names_for(root, [p for p in linears(root) if root.get_submodule(p) is not head])
 
 
-def cut(root: nn.Module, folder: Path, rank: int) -> ModulesMount:
-    """A plain LoRA of `rank` over the bare root, from a DyLoRA adapter's folder.
-
-    Its scaling is α/rank (α/√rank with rsLoRA): what the first `rank` rows and columns were trained
-    with. Raises RequestError for a rank that the adapter doesn't hold.
-    """
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    from nbpeft.mounts import modules
-
-    config: LoraConfig = PeftConfig.from_pretrained(str(folder))
-    if not 1 <= rank <= config.r:
-        raise RequestError(
-            f"--rank {rank} can't be cut out of an adapter of rank {config.r}; give 1 to {config.r}."
-        )
-    config.r, config.inference_mode = rank, False
-    config.rank_pattern = {name: min(own, rank) for name, own in config.rank_pattern.items()}
-    weights = {key: _first(key, w, rank) for key, w in load_file(folder / WEIGHTS).items()}
-
-    def make(model: nn.Module) -> PeftModel:
-        wrapped = get_peft_model(model, config)
-        set_peft_model_state_dict(wrapped, weights)
-        return wrapped
-
-    return modules.build(root, make, methods.get("lora")._rewritten(root, config))  # type: ignore[attr-defined]
-
-
 def _first(key: str, weight: torch.Tensor, rank: int) -> torch.Tensor:
     if ".lora_A." in key:
         return weight[:rank].contiguous()
     return weight[:, :rank].contiguous() if ".lora_B." in key else weight
 
+
+# Left to plain LoRA: variants that scale, split or sample the factors as wholes, and weights that
+# have no rank.
+OTHERS = frozenset(
+    {
+        "use_dora", "use_qalora", "qalora_group_size", "use_bdlora", "lora_bias", "kasa_config",
+        "velora_config", "monteclora_config", "eva_config", "loftq_config", "target_parameters",
+        "trainable_token_indices",
+    }
+)  # fmt: skip
 
 methods.add(
     DyLora(
@@ -150,6 +160,7 @@ methods.add(
             "target_modules": "target_modules",
         },
         defaults={"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
-        reserved=RESERVED,
+        reserved=RESERVED | OTHERS,
+        rewrites=rewrites,  # type: ignore[arg-type]
     )
 )

@@ -22,7 +22,7 @@ class IA3(PeftMethod):
         if settings.get("target_modules") is None:
             return settings | _places(root, settings.get("feedforward_modules"))
         if settings.get("feedforward_modules") is None:
-            # Feed-forward is scaled where it goes in; PEFT must be told which of the names are that.
+            # Feed-forward is scaled where it goes in; PEFT must be told which names those are.
             hit = matcher(settings["target_modules"])
             ends = [p for p in feedforward_outputs(root) if p in linears(root) and hit(p)]
             return settings | {"feedforward_modules": names_for(root, ends) if ends else []}

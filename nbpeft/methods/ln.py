@@ -25,7 +25,8 @@ class LN(PeftMethod):
             names = structure.last_names([path for path, _ in root.named_modules() if path])
             raise RequestError(
                 "ln finds no norm layers with weights in this model; name modules with "
-                f"target_modules: [NAME], or choose another --method. Its modules are: {listed(names)}."
+                "target_modules: [NAME], or choose another --method. Its modules are: "
+                f"{listed(names)}."
             )
         return settings | {"target_modules": structure.names_for(root, found)}
 

@@ -12,18 +12,21 @@ from nbpeft.methods._peft import Maker, PeftMethod
 from nbpeft.mounts import Survey
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
     from peft import LoraConfig, PeftModel
     from torch import nn
 
 REWRITING_INITS = ("pissa", "olora", "loftq")
 """Initialisations that subtract the adapter's start from the base weight (PEFT's names). They are
 computed from the base alone, so loading computes the same again: the saved A and B are right over
-the untouched base, to the bit on one machine."""
+the untouched base, to the bit on one machine. KaSA cuts the smallest singular values off the base
+in the same way."""
 
 UNREPEATABLE = {
     "pissa_niter_": "begins from random projections, which loading can't draw again; type pissa",
     "corda": "begins from statistics of activations that loading does not have; type eva or pissa",
-    "lora_ga": "begins from gradients that loading does not have; type eva or pissa",
 }
 """Initialisations that write something else into the base than what can be computed from it."""
 
@@ -31,8 +34,14 @@ RESERVED = COMMON | {
     "megatron_config",
     "megatron_core",
     "runtime_config",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "lora_ga_config",
+    "corda_config",
 }
-"""Beside what nbpeft sets: Megatron's parallel layers, and what a config does not save."""
+"""Beside what nbpeft sets: Megatron's parallel layers; what a config does not save; aLoRA, which
+looks for its tokens in the forward of PEFT's wrapper, which the user's variable is not; Arrow,
+which routes among other adapters of one PeftModel; starts that loading can't make again."""
 
 
 class Lora(PeftMethod):
@@ -51,12 +60,20 @@ class Lora(PeftMethod):
                 "init_lora_weights loftq quantizes on a GPU (PEFT's loftq_init), and there is "
                 "none; type pissa or olora, or leave it out."
             )
+        if settings.get("trainable_token_indices") and root.config.tie_word_embeddings:  # type: ignore[union-attr]
+            raise RequestError(
+                "trainable_token_indices can't be trained in a model whose embeddings are also its "
+                "output weights, which the loss reads directly; name embed_tokens in "
+                "modules_to_save of a model that does not tie them, or leave it out."
+            )
         return settings
 
     def _fresh(self, config: LoraConfig, root: nn.Module, material: Material) -> Maker:
+        from nbpeft.tuners.fused import unmarked
+
         make = super()._fresh(config, root, material)
         if config.init_lora_weights != "eva":
-            return make
+            return lambda model: unmarked(make(model))
         if material.rows is None:
             raise RequestError(
                 "init_lora_weights eva begins from the rows to train on, and an adapter set up by "
@@ -64,18 +81,36 @@ class Lora(PeftMethod):
             )
         from nbpeft.methods._eva import batches, explained
 
-        data = batches(material.rows, config.r * config.eva_config.rho)
+        eva: Any = config.eva_config
+        data = batches(material.rows, config.r * eva.rho)
 
         def explaining(model: nn.Module) -> PeftModel:
-            return explained(make(model), data)
+            return explained(unmarked(make(model)), data)
 
         return explaining
+
+    def _stored(self, folder: Path) -> Maker:
+        from nbpeft.tuners.fused import unmarked
+
+        make = super()._stored(folder)
+        return lambda model: unmarked(make(model))
+
+    def penalty(self, model: nn.Module) -> torch.Tensor | None:
+        """MonteCLoRA's variational loss, which PEFT leaves to the training loop."""
+        from peft import LoraModel
+
+        tuner: Any = next(module for module in model.modules() if isinstance(module, LoraModel))
+        if tuner.peft_config["default"].monteclora_config is None:
+            return None
+        loss: torch.Tensor = tuner._get_monteclora_loss()  # noqa: SLF001  as PEFT's docs have it
+        return loss
 
 
 def rewrites(config: LoraConfig, found: Survey) -> Callable[[str, nn.Parameter], bool] | None:
     """Which base parameters this LoRA writes into: some inits the weights, `bias` the biases."""
     init = config.init_lora_weights
     weights = isinstance(init, str) and init.startswith(REWRITING_INITS)
+    weights |= vars(config).get("kasa_config") is not None  # none yet in PEFT 0.20
     if not weights and config.bias == "none":
         return None
     targets = frozenset(found.targets)

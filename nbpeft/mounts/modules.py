@@ -93,7 +93,8 @@ class ModulesMount:
     def save(self, root: nn.Module, folder: Path) -> None:
         """Write `adapter_model.safetensors` and `adapter_config.json` into `folder`."""
         with quiet(), self.as_peft(root) as model:
-            model.save_pretrained(str(folder), safe_serialization=True)
+            # Embeddings of the base never: it is as the user has it, targeted or not.
+            model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
 
 
 def build(

@@ -97,7 +97,9 @@ class BottleneckConfig(PeftConfig):
         lists = [self.attention_modules] if self.style == "houlsby" else []
         lists += [self.feedforward_modules]
         lists += [self.norm_modules] if self.train_norms else []
-        return tuple(n for names in lists for n in ([names] if isinstance(names, str) else names or []))
+        return tuple(
+            n for names in lists for n in ([names] if isinstance(names, str) else names or [])
+        )
 
 
 class BottleneckLayer(nn.Module, BaseTunerLayer):
@@ -163,7 +165,7 @@ class BottleneckModel(BaseTuner):
         apart = [matcher(peft_config.exclude_modules), matcher(peft_config.modules_to_save)]
         return _part(peft_config, key) is not None and not any(out(key) for out in apart)
 
-    def _create_and_replace(
+    def _create_and_replace(  # noqa: PLR0917  PEFT's signature
         self,
         peft_config: Any,
         adapter_name: str,
@@ -171,6 +173,7 @@ class BottleneckModel(BaseTuner):
         target_name: str,
         parent: nn.Module,
         current_key: str,
+        parameter_name: str | None = None,
     ) -> None:
         layer = target if isinstance(target, BottleneckLayer) else BottleneckLayer(target)
         base: Any = layer.get_base_layer()

@@ -1,7 +1,7 @@
 """The two factors of a LoRA of which, while training, only the first rows or columns are used.
 
 DyLoRA (Valipour et al. 2022, arXiv:2210.07558, section 3): at rank b a layer gives
-W x + α/b B[:, :b] A[:b] x, so that every first part of the factors is an adapter of its own.
+W x + alpha/b B[:, :b] A[:b] x, so that every first part of the factors is an adapter of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -82,10 +82,10 @@ class Down(Factor):
 
 
 class Up(Factor):
-    """B: (…, used) -> (…, out). PEFT's layer scales by α/r behind it: what is missing to α/b."""
+    """B: (…, used) -> (…, out), times r/b: PEFT's layer scales by alpha/r behind it."""
 
     root_scaled: bool = False
-    """Whether the layer scales by α/√r (rsLoRA)."""
+    """Whether the layer scales by alpha/√r (rsLoRA)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:

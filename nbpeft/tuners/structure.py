@@ -86,12 +86,13 @@ def norms(root: nn.Module) -> list[str]:
     return [
         path
         for path, module in root.named_modules()
-        if type(module).__name__.endswith("Norm") and next(module.parameters(False), None) is not None
+        if type(module).__name__.endswith("Norm")
+        and any(p is not None for p in module._parameters.values())
     ]
 
 
 def names_for(root: nn.Module, paths: Collection[str]) -> list[str] | str:
-    """The shortest way to tell PEFT exactly these modules: the ends of their paths, or a pattern."""
+    """The shortest way to tell PEFT just these modules: the ends of their paths, or a pattern."""
     wanted, known = set(paths), [path for path, _ in root.named_modules()]
     for length in (1, 2, 3):
         ends = list(dict.fromkeys(".".join(path.split(".")[-length:]) for path in paths))
@@ -116,7 +117,8 @@ def _attention(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The topmost modules of a layer that are called attention and hold a linear."""
     taken: list[str] = []
     for path, module in layer.named_modules():
-        called = ATTENTION.search(path.rpartition(".")[2]) or ATTENTION.search(type(module).__name__)
+        names = f"{path.rpartition('.')[2]} {type(module).__name__}"
+        called = ATTENTION.search(names)
         if not path or not called or any(path.startswith(f"{above}.") for above in taken):
             continue
         if any(isinstance(inner, LINEAR) for inner in module.modules()):
