@@ -27,10 +27,9 @@ RESERVED = frozenset(
         "peft_version",
         "revision",
         "base_model_name_or_path",
-        "layer_replication",
     }
 )
-"""Set by nbpeft. layer_replication changes how many layers the model has, which no swap undoes."""
+"""Set by nbpeft."""
 
 
 NAMING = frozenset(

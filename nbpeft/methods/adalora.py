@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError
@@ -12,11 +14,11 @@ from nbpeft.methods._peft import Maker, PeftMethod
 from nbpeft.methods.lora import RESERVED, rewrites
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
-    from peft import AdaLoraConfig, PeftModel
+    from peft import PeftModel
     from torch import nn
+
+    from nbpeft.mounts import Mount
 
 WARMUP, TUNING = 1 / 8, 1 / 2
 """Shares of a run before the ranks begin to shrink, and after they have: about those of the paper's
@@ -42,13 +44,14 @@ class AdaLora(PeftMethod):
         if settings.get("total_step", steps) != steps:  # of the run that this one goes on from
             settings = {k: v for k, v in settings.items() if k not in SCHEDULE}
         tinit = settings.setdefault("tinit", int(steps * WARMUP))
-        tfinal = settings.setdefault("tfinal", int(steps * TUNING))
+        tfinal = settings.setdefault("tfinal", max(0, min(int(steps * TUNING), steps - 2)))
         span = steps - tinit - tfinal
-        if min(tinit, tfinal) < 0 or span < 1:
+        # Ranks are dropped by what the gradients of an earlier step said.
+        if min(tinit, tfinal) < 0 or span < 1 or steps - tfinal < 2:
             raise RequestError(
-                f"adalora shrinks ranks between step tinit ({tinit}) and tfinal ({tfinal}) steps "
-                f"before the end, and this run has {steps}: nothing is left in between; give "
-                "smaller tinit and tfinal, or more --epochs."
+                f"adalora shrinks ranks from step tinit ({tinit}) to tfinal ({tfinal}) steps "
+                f"before the end, and this run has {steps}: too few are left in between; give "
+                "smaller tinit and tfinal, or more --epochs or --max-steps."
             )
         settings.setdefault("deltaT", max(1, span // ALLOCATIONS))
         return settings | {"total_step": steps}
@@ -97,9 +100,24 @@ class AdaLora(PeftMethod):
 
     def after_step(self, model: nn.Module, step: int) -> None:
         """Weigh the ranks by the gradients, and drop what is over the step's budget."""
+        import torch
+
         tuner = _tuner(model)
-        if not _is_settled(tuner.peft_config["default"]):
-            tuner.update_and_allocate(step)
+        if _is_settled(tuner):
+            return
+        for parameter in (p for p in tuner.parameters() if p.requires_grad and p.grad is None):
+            parameter.grad = torch.zeros_like(parameter)  # no part in the loss: BERT's pooler
+        tuner.update_and_allocate(step)
+
+    def finish(self, mount: Mount, root: nn.Module) -> Mount:
+        """The adapter as it is saved: without the ranks that were dropped."""
+        with tempfile.TemporaryDirectory(prefix="nbpeft-") as folder:
+            mount.save(root, Path(folder))
+            mount.take_out(root)
+            try:
+                return self.load(root, Path(folder))
+            finally:
+                mount.put_in(root)
 
     def training_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """The smoothed importances of all weights, and the ranks chosen last."""
@@ -164,18 +182,27 @@ def _without_penalty(model: PeftModel) -> PeftModel:
 
 
 def _ranks_settled(model: PeftModel) -> PeftModel:
-    """A saved adapter has lost the ranks that were dropped; those that are left stay."""
+    """A saved adapter has lost the ranks that were dropped; those that are left stay.
+
+    The pattern says how many of `init_r` those are, which is all that loading goes by.
+    """
+    from peft.tuners.adalora import AdaLoraLayer
+
     config = model.peft_config["default"]
-    layers = {n: m for n, m in model.base_model.model.named_modules() if m in _layers(model)}
-    config.rank_pattern = {
-        f"{name}.lora_E": [True] * len(layer.lora_E["default"]) for name, layer in layers.items()
+    left = {
+        f"{name}.lora_E": len(layer.lora_E["default"])
+        for name, layer in model.base_model.model.named_modules()
+        if isinstance(layer, AdaLoraLayer)
     }
+    config.rank_pattern = {n: [i < k for i in range(config.init_r)] for n, k in left.items()}
     return model
 
 
-def _is_settled(config: AdaLoraConfig) -> bool:
-    pattern = config.rank_pattern
-    return pattern is not None and all(all(kept) for kept in pattern.values())
+def _is_settled(tuner: Any) -> bool:
+    """Whether the layers have no more ranks than the pattern leaves."""
+    pattern = tuner.peft_config["default"].rank_pattern
+    there = sum(len(layer.lora_E["default"]) for layer in _layers(tuner))
+    return pattern is not None and sum(map(sum, pattern.values())) == there
 
 
 # `r` is init_r here; the run and the allocator set total_step and rank_pattern; PEFT's AdaLoRA

@@ -31,6 +31,7 @@ UNREPEATABLE = {
 """Initialisations that write something else into the base than what can be computed from it."""
 
 RESERVED = COMMON | {
+    "layer_replication",
     "megatron_config",
     "megatron_core",
     "runtime_config",
@@ -39,7 +40,8 @@ RESERVED = COMMON | {
     "lora_ga_config",
     "corda_config",
 }
-"""Beside what nbpeft sets: Megatron's parallel layers; what a config does not save; aLoRA, which
+"""Beside what nbpeft sets: layer_replication, which changes how many layers the model has, and no
+swap undoes that; Megatron's parallel layers; what a config does not save; aLoRA, which
 looks for its tokens in the forward of PEFT's wrapper, which the user's variable is not; Arrow,
 which routes among other adapters of one PeftModel; starts that loading can't make again."""
 

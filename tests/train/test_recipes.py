@@ -29,19 +29,19 @@ def recipe(root, monkeypatch):
         exec(compile(code[1], path, "exec"), module.__dict__)  # noqa: S102  our own file
 
     yield run
-    for registry, name in ((methods, "ia3"), (objectives, "text")):
+    for registry, name in ((methods, "loha"), (objectives, "text")):
         registry._entries.pop(name, None)
 
 
 def test_add_a_method(recipe, tune):
     methods.names()  # the built-in ones come first, as in a kernel
-    recipe("nbpeft/methods/ia3.py")
-    record = tune("one", method="ia3", learning_rate=1e-2).record
-    assert record.method == "ia3"
-    assert 0 < record.trainable_parameters < 10_000
-    assert "ia3" in finetune_help()
+    recipe("nbpeft/methods/loha.py")
+    record = tune("one", method="loha", learning_rate=1e-2).record
+    assert record.method == "loha"
+    assert 0 < record.trainable_parameters < 500_000
+    assert "loha" in finetune_help()
     nbpeft.attach("one", model=tune.model)
-    assert any("ia3_l" in name for name, p in tune.model.named_parameters() if p.requires_grad)
+    assert any("hada_w1_a" in name for name, p in tune.model.named_parameters() if p.requires_grad)
 
 
 def test_add_an_objective(recipe, tune):
