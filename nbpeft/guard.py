@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nbpeft.errors import RunError
-from nbpeft.proxied import Proxied
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +51,6 @@ class Guard:
         self._objects = [_Attributes(module) for module in modules.values()]
         self._objects += [_Attributes(config) for config in _configs(modules.values())]
         self._tensors = [_Tensor(*item) for item in _tensors(modules.values())]
-        self._proxied = Proxied(self._models)
         if self._tokenizer is not None:
             self._objects.append(_Attributes(self._tokenizer))
             self._backend = _backend_state(self._tokenizer)
@@ -68,7 +66,6 @@ class Guard:
     ) -> None:
         for noted in self._objects:
             noted.restore()
-        self._proxied.restore()
         written = [
             noted.name
             for noted in self._tensors

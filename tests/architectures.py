@@ -58,6 +58,24 @@ def build(name: str) -> Any:
     return _built(lambda: getattr(transformers, model)(settings))
 
 
+def outputs(model: Any) -> torch.Tensor:
+    """What a model gives for fixed tokens: logits, or the features of a model that writes none.
+
+    In eval mode; modes are put back.
+    """
+    ids = torch.arange(3, 17).reshape(2, 7)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids[:, :5]
+    modes = [(m, m.training) for m in model.modules()]
+    with torch.no_grad():
+        output = model.eval()(**inputs)
+    for module, mode in modes:
+        module.training = mode
+    found = output["logits"] if "logits" in output else output["last_hidden_state"]
+    return found.clone()
+
+
 def build_vit() -> Any:
     """A model that reads pictures."""
     config = transformers.ViTConfig(

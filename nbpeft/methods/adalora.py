@@ -219,6 +219,7 @@ OTHERS = frozenset(
 methods.add(
     AdaLora(
         name="adalora",
+        family="reparametrized",
         summary="low-rank, the ranks going where they matter",
         paper="Zhang et al. 2023, arXiv:2303.10512",
         config="AdaLoraConfig",

@@ -13,7 +13,7 @@ from nbpeft.methods._peft import PeftMethod
 if TYPE_CHECKING:
     from torch import nn
 
-    from nbpeft.mounts.modules import ModulesMount
+    from nbpeft.mounts import Mount
 
 WHERE = {
     "attention_modules": "where attention ends",
@@ -30,7 +30,7 @@ class BottleneckMethod(PeftMethod):
 
         return BottleneckConfig
 
-    def load(self, root: nn.Module, folder: Path) -> ModulesMount:
+    def load(self, root: nn.Module, folder: Path) -> Mount:
         self.config_class()  # registered with PEFT from then on
         return super().load(root, folder)
 
@@ -63,6 +63,7 @@ class BottleneckMethod(PeftMethod):
 methods.add(
     BottleneckMethod(
         name="bottleneck",
+        family="adapters",
         summary="small networks after attention and feed-forward",
         paper="Houlsby et al. 2019, arXiv:1902.00751; style pfeiffer: Pfeiffer et al. 2020, "
         "arXiv:2005.00247",

@@ -148,6 +148,7 @@ OTHERS = frozenset(
 methods.add(
     DyLora(
         name="dylora",
+        family="reparametrized",
         summary="low-rank, trained so that any smaller rank can be cut out",
         paper="Valipour et al. 2022, arXiv:2210.07558; all linear layers: Dettmers et al. 2023, "
         "arXiv:2305.14314",

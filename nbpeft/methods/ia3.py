@@ -63,6 +63,7 @@ def _places(root: nn.Module, feedforward: Any) -> dict[str, Any]:
 methods.add(
     IA3(
         name="ia3",
+        family="rescaling",
         summary="learned scales on keys, values and feed-forward activations",
         paper="Liu et al. 2022, arXiv:2205.05638",
         config="IA3Config",

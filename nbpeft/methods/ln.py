@@ -34,6 +34,7 @@ class LN(PeftMethod):
 methods.add(
     LN(
         name="ln",
+        family="selective",
         summary="the norm layers alone, in copies",
         paper="Zhao et al. 2023, arXiv:2312.11420",
         config="LNTuningConfig",

@@ -8,6 +8,7 @@ import re
 import architectures
 import pytest
 import torch
+from architectures import outputs
 
 import nbpeft
 from nbpeft.architectures import window_of
@@ -35,7 +36,6 @@ ROWS = [
     {"prompt": f"Say {word}.", "completion": f"{word}, {word}!"}
     for word in ("red", "green", "blue", "one", "two", "three")
 ]
-IDS = torch.arange(3, 17).reshape(2, 7)
 
 
 @pytest.fixture(scope="session")
@@ -58,17 +58,6 @@ def no_samples():
     settings().samples = False
     yield
     settings().samples = True
-
-
-def forward(model):
-    """The logits, or the features of a model without any, in eval mode."""
-    inputs = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
-    if model.config.is_encoder_decoder:
-        inputs["decoder_input_ids"] = IDS[:, :5]
-    with torch.no_grad():
-        output = model.eval()(**inputs)
-    found = output["logits"] if "logits" in output else output["last_hidden_state"]
-    return found.clone()
 
 
 def same(first, second):
@@ -96,15 +85,19 @@ def test_a_method_is_mounted_moved_saved_and_loaded(method, name, model_of, toke
     if refused(method, model):
         return
     base = {n: (p, p.detach().clone(), p.requires_grad) for n, p in model.named_parameters()}
-    before = forward(model)
+    before = outputs(model)
     chosen = method.scheduled(dict(method.defaults), 10)
     torch.manual_seed(0)
     mount = method.mount(model, chosen, Material(tokenizer))
-    assert mount.trainable_parameters == method.survey(model, chosen).trainable_parameters > 0
-    assert same(forward(model), before)
+    shape = model_of(name).to("meta")  # nothing is there to allocate
+    shape.tie_weights()
+    survey = method.survey(shape, chosen)
+    assert mount.trainable_parameters == survey.trainable_parameters > 0
+    assert method.survey(model, chosen) == survey
+    assert same(outputs(model), before)
     mount.attach(model)
     with mount.as_peft(model) as whole:
-        fresh = forward(whole)
+        fresh = outputs(whole)
         trainable = [p for p in whole.parameters() if p.requires_grad]
         assert sum(p.numel() for p in trainable) == mount.trainable_parameters
         with torch.no_grad():
@@ -115,11 +108,11 @@ def test_a_method_is_mounted_moved_saved_and_loaded(method, name, model_of, toke
         mount.detach(model)
         kept.attach(model)
     with kept.as_peft(model) as whole:
-        moved = forward(whole)
+        moved = outputs(whole)
     assert not same(moved, fresh)
     kept.save(model, tmp_path)
     kept.detach(model)
-    assert same(forward(model), before)
+    assert same(outputs(model), before)
     now = dict(model.named_parameters())
     assert now.keys() == base.keys()
     for path, (parameter, value, flag) in base.items():
@@ -130,7 +123,7 @@ def test_a_method_is_mounted_moved_saved_and_loaded(method, name, model_of, toke
     loaded = method.load(other, tmp_path)
     loaded.attach(other)
     with loaded.as_peft(other) as whole:
-        torch.testing.assert_close(forward(whole), moved, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(outputs(whole), moved, rtol=1e-5, atol=1e-5)
 
 
 def by_sft():
@@ -144,34 +137,34 @@ def test_a_method_is_trained_by_sft(method, name, model_of, tokenizer, no_sample
     if refused(method, model):
         return
     base = {n: p.detach().clone() for n, p in model.named_parameters()}
-    before = forward(model)
+    before = outputs(model)
     words = {"max_steps": 2, "batch_size": 3, "max_length": 32, "learning_rate": 1e-2, "eval": 0}
     run = nbpeft.finetune(
         "one", ROWS, model=model, tokenizer=tokenizer, method=method.name, **words
     )
     assert run.metrics["steps"] == 2
-    assert same(forward(model), before)
-    tuned = forward(nbpeft.attach("one", model=model))
+    assert same(outputs(model), before)
+    tuned = outputs(nbpeft.attach("one", model=model))
     assert not same(tuned, before)
     nbpeft.attach(None, model=model)
-    assert same(forward(model), before)
+    assert same(outputs(model), before)
     assert all(torch.equal(p, base[n]) for n, p in model.named_parameters())
-    assert same(forward(nbpeft.attach("one", model=model)), tuned)
+    assert same(outputs(nbpeft.attach("one", model=model)), tuned)
 
 
 @pytest.mark.parametrize("name", architectures.WRITE)
 def test_sft_trains_every_model_that_writes(name, model_of, tokenizer):
     """With a sample and a held-out loss on the way."""
     model = model_of(name)
-    before = forward(model)
+    before = outputs(model)
     run = nbpeft.finetune(
         "one", ROWS, model=model, tokenizer=tokenizer, max_steps=2, batch_size=3, eval=2,
         max_length=32, learning_rate=1e-2,
     )  # fmt: skip
     assert run.metrics["held_out_loss"] != run.metrics["held_out_loss_before"]
-    assert same(forward(model), before)
+    assert same(outputs(model), before)
     nbpeft.attach("one", model=model)
-    assert not same(forward(model), before)
+    assert not same(outputs(model), before)
     found = nbpeft.compare(["base", "one"], ["Say red."], model=model, tokenizer=tokenizer)
     assert found.figures["one"].new_tokens > 0
 

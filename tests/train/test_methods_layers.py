@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from architectures import SHAPES, build, outputs
 from conftest import logits
-from shapes import CONFIGS, outputs, small
 
 import nbpeft
 from nbpeft.methods import methods
@@ -149,10 +149,10 @@ def test_monteclora_adds_its_loss_once(tune):
 
 
 # All linear, Conv1D (GPT-2) and fused (Mixtral) layers: a step of training by hand on each.
-@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize("architecture", SHAPES)
 @pytest.mark.parametrize("method", ["lora", "adalora", "dylora", "ia3", "ln", "bottleneck"])
 def test_a_step_on_each_architecture(architecture, method, tmp_path):
-    model, entry = small(architecture), methods.get(method)
+    model, entry = build(architecture), methods.get(method)
     base, bare = state(model), outputs(model)
     versions = [p._version for p in model.parameters()]
     settings = entry.scheduled(dict(entry.defaults), 8)

@@ -24,7 +24,7 @@ LAYERS = (
         "rendering",
         "architectures",
     },
-    {"guard", "generating", "mounts", "proxied", "quiet", "tuners"},
+    {"guard", "generating", "mounts", "quiet", "tuners"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
     {"prepare", "lineage", "run", "closing", "comparison", "listing", "by_hand", "family_tree"},
     {"views", "magics", "api"},

@@ -9,7 +9,7 @@ import typing
 import pytest
 import torch
 import transformers as tf
-from shapes import CONFIGS, outputs, small
+from architectures import SHAPES, build, outputs
 
 from nbpeft.coerce import coerce
 from nbpeft.errors import RequestError
@@ -58,7 +58,7 @@ def test_every_field_of_the_config_is_settable_or_reserved(name):
         ("qwen2", "self_attn.o_proj", "mlp.down_proj"),
         ("qwen3", "self_attn.o_proj", "mlp.down_proj"),
         ("gpt2", "attn.c_proj", "mlp.c_proj"),
-        ("gpt-neox", "attention.dense", "mlp.dense_4h_to_h"),
+        ("gpt_neox", "attention.dense", "mlp.dense_4h_to_h"),
         ("phi", "self_attn.dense", "mlp.fc2"),
         ("gemma", "self_attn.o_proj", "mlp.down_proj"),
         ("mistral", "self_attn.o_proj", "mlp.down_proj"),
@@ -67,7 +67,7 @@ def test_every_field_of_the_config_is_settable_or_reserved(name):
     ],
 )
 def test_where_sublayers_end(architecture, attention, feedforward):
-    model = small(architecture)
+    model = build(architecture)
     layers = list(structure.layers(model))
     assert len(layers) == 2
     assert structure.attention_outputs(model) == [f"{layer}.{attention}" for layer in layers]
@@ -75,7 +75,7 @@ def test_where_sublayers_end(architecture, attention, feedforward):
 
 
 def test_where_sublayers_of_an_encoder_decoder_end():
-    model = small("t5")
+    model = build("t5")
     ends = {path.rpartition("layer.")[2] for path in structure.attention_outputs(model)}
     assert ends == {"0.SelfAttention.o", "1.EncDecAttention.o"}
     assert len(structure.attention_outputs(model)) == 6
@@ -83,9 +83,9 @@ def test_where_sublayers_of_an_encoder_decoder_end():
     assert all(path.endswith("DenseReluDense.wo") for path in structure.feedforward_outputs(model))
 
 
-@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize("architecture", SHAPES)
 def test_names_mean_just_the_places_that_were_found(architecture):
-    model = small(architecture)
+    model = build(architecture)
     paths = [path for path, _ in model.named_modules()]
     for find in (structure.attention_outputs, structure.feedforward_outputs, structure.norms):
         means = structure.matcher(structure.names_for(model, find(model)))
@@ -93,7 +93,7 @@ def test_names_mean_just_the_places_that_were_found(architecture):
 
 
 def test_norms_of_any_class():
-    found = {a: len(structure.norms(small(a))) for a in ("llama", "qwen3", "gpt2", "t5", "bert")}
+    found = {a: len(structure.norms(build(a))) for a in ("llama", "qwen3", "gpt2", "t5", "bert")}
     assert found == {"llama": 5, "qwen3": 9, "gpt2": 5, "t5": 12, "bert": 5}
 
 
@@ -124,7 +124,7 @@ def test_places_in_an_unknown_architecture_can_be_named(mamba):
 
 
 def test_a_mixture_of_experts_is_adapted_behind_the_experts():
-    model, entry = small("mixtral"), methods.get("bottleneck")
+    model, entry = build("mixtral"), methods.get("bottleneck")
     before = outputs(model)
     mount = entry.mount(model, {})
     mount.attach(model)
@@ -167,7 +167,7 @@ def test_sizes_go_to_equal_shares_of_the_layers():
 def test_what_can_not_be_is_one_line_and_changes_nothing(method, settings, said):
     if said == "GPU" and torch.cuda.is_available():
         pytest.skip("LoftQ runs on this machine")
-    model, entry = small("llama"), methods.get(method)
+    model, entry = build("llama"), methods.get(method)
     modules = dict(model.named_modules())
     with pytest.raises(RequestError, match=said) as error:
         entry.survey(model, dict(entry.defaults) | settings)
@@ -176,7 +176,7 @@ def test_what_can_not_be_is_one_line_and_changes_nothing(method, settings, said)
 
 
 def test_eva_without_rows_is_one_line_and_changes_nothing():
-    model, entry = small("llama"), methods.get("lora")
+    model, entry = build("llama"), methods.get("lora")
     modules = dict(model.named_modules())
     with pytest.raises(RequestError, match="eva begins from the rows"):
         entry.mount(model, dict(entry.defaults) | {"init_lora_weights": "eva"})
@@ -202,6 +202,6 @@ def test_adalora_plans_anew_where_it_goes_on_from_another_run():
 
 
 def test_adalora_begins_with_half_as_much_again():
-    model, entry = small("llama"), methods.get("adalora")
+    model, entry = build("llama"), methods.get("adalora")
     mount = entry.mount(model, dict(entry.defaults) | {"target_r": 4})
     assert mount.shell.peft_config["default"].init_r == 6
