@@ -14,6 +14,7 @@ from nbpeft.request import LossOn, Request
 if TYPE_CHECKING:
     from torch import nn
 
+    from nbpeft.attaching import AttachRequest
     from nbpeft.by_hand import Sizes
     from nbpeft.comparison import Comparison, Prompt
     from nbpeft.comparison.losses import Losses
@@ -54,8 +55,15 @@ def execute(request: Request, bindings: Any) -> Run:
     return run(request, current(), bindings, Events([choose()]))
 
 
-def attach(name: str | None, *, model: Any = None, method: str | None = None, **words: Any) -> Any:
-    """The model answers as adapter `name` (NAME or NAME@VERSION) from now on; None is the base.
+def attach(
+    name: str | None, *, model: Any = None, tokenizer: Any = None, method: str | None = None,
+    as_: str | None = None, **words: Any,
+) -> Any:  # fmt: skip
+    """The model answers as adapter `name` from now on; the twin of `%peft_attach`.
+
+    `name` is NAME or NAME@VERSION; None, the base; 'a+b', LoRA adapters combined by `weights`,
+    `combination`, …; NAME with `rank`, one of dylora cut to it; a path, or hub:owner/name, of an
+    adapter that PEFT wrote. `as_` keeps what is combined, cut or loaded under a name of its own.
 
     With `method` an untrained adapter is set up under that name, and attached: the model's
     trainable parameters are exactly its own, your loop or Trainer trains it, and `nbpeft.save`
@@ -67,40 +75,30 @@ def attach(name: str | None, *, model: Any = None, method: str | None = None, **
     AdapterError for a name that isn't there or belongs to another model, RequestError for a
     setting that can't be.
     """
-    if method is None:
-        return attached(name, model=model, **words).model
-    if words.pop("dry_run", False):
-        return sizes(name, model=model, method=method, **words)
-    return set_up(name, model=model, method=method, **words).model
+    from nbpeft.attaching import AttachRequest
+    from nbpeft.by_hand import Sizes
+
+    named, live = _sorted_out(model=model, tokenizer=tokenizer)
+    given = {**words, **named, "method": method, "as_": as_, "none": name is None}
+    done = execute_attach(AttachRequest.of(name, given), **live)
+    return done if isinstance(done, Sizes) else done.model
 
 
-def sizes(name: str | None, *, model: Any = None, method: str, **words: Any) -> Sizes:
-    """What `attach` with these words would train: counted, nothing made."""
-    from nbpeft.by_hand import sizes as sizes_
-
-    return sizes_(handle_of(model), name or "", method, words)
-
-
-def set_up(
-    name: str | None, *, model: Any = None, tokenizer: Any = None, method: str, **words: Any
-) -> Attached:
-    """As `attach` with a method, and tells which names hold another object than before."""
-    from nbpeft.by_hand import set_up as set_up_
+def execute_attach(
+    asked: AttachRequest, model: Any = None, tokenizer: Any = None
+) -> Attached | Sizes:
+    """Do what was asked, and tell which names hold another object than before."""
+    from nbpeft.attaching import attach as attach_
+    from nbpeft.attaching import count_only
     from nbpeft.session import current
     from nbpeft.session.models import find_tokenizer, tokenizers_in
 
-    if isinstance(tokenizer, str) or (tokenizer is None and len(tokenizers_in(namespace())) == 1):
-        tokenizer = find_tokenizer(namespace(), tokenizer).value
-    session, handle = current(), handle_of(model)
-    record = set_up_(session, handle, name or "", method, words, tokenizer=tokenizer)
-    return session.attach(handle, record.label)
-
-
-def attached(name: str | None, *, model: Any = None) -> Attached:
-    """As `attach`, and tells which names of the notebook hold another object than before."""
-    from nbpeft.session import current
-
-    return current().attach(handle_of(model), name)
+    handle = handle_of(model if model is not None else asked.model)
+    if asked.dry_run:
+        return count_only(handle, asked)
+    if tokenizer is None and (asked.tokenizer or len(tokenizers_in(namespace())) == 1):
+        tokenizer = find_tokenizer(namespace(), asked.tokenizer).value
+    return attach_(current(), handle, asked, tokenizer)
 
 
 def compare(

@@ -50,8 +50,7 @@ class Adapters(dict[str, Record]):
             nats(metrics["held_out_loss"]) if "held_out_loss" in metrics else "",
             duration(metrics["seconds"]) if "seconds" in metrics else "",
             bytes_size(record.size) if record.size else "not saved",
-            "yes" if {record.label, record.name if not record.version else ""} & self.attached
-            else "",
+            "yes" if record.label in self.attached else "",
         )  # fmt: skip
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ live objects, so it can be saved beside the adapter and read back.
 from __future__ import annotations
 
 import dataclasses
+import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -113,4 +114,4 @@ def typed(name: str) -> str:
 def field_name(word: str) -> str:
     """The field behind a typed word, dashes or underscores alike."""
     word = word.replace("-", "_")
-    return "from_" if word == "from" else word
+    return f"{word}_" if keyword.iskeyword(word) else word

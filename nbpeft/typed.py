@@ -34,6 +34,17 @@ def from_cell(line: str, body: str) -> tuple[Request, list[Any] | None]:
     return _request({"line": words, "body": on_body}), rows
 
 
+def with_body(words: Mapping[str, Any], body: str) -> dict[str, Any]:
+    """The words of a magic's line and those of its YAML body; none may be given twice."""
+    every = dict(words)
+    for typed_word, value in read_yaml(body).items():
+        word = field_name(typed_word)
+        if word in every:
+            raise RequestError(_twice(word, every[word], value))
+        every[word] = value
+    return every
+
+
 def from_call(name: str, words: Mapping[str, Any]) -> Request:
     """A Python call as a request; keywords that are None count as not given."""
     given = {key: value for key, value in words.items() if value is not None}

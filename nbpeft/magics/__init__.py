@@ -16,9 +16,9 @@ from nbpeft.magics.finetune import finetune
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-LINE: tuple[Callable[..., Any], ...] = (peft_adapters, peft_attach, peft_data)
+LINE: tuple[Callable[..., Any], ...] = (peft_adapters, peft_data)
 # IPython refuses a cell magic whose body is empty: without one, the line magic does the same.
-BOTH: tuple[Callable[..., Any], ...] = (finetune, peft_compare)
+BOTH: tuple[Callable[..., Any], ...] = (finetune, peft_attach, peft_compare)
 
 
 def register(shell: InteractiveShell) -> None:

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 from nbpeft import api
+from nbpeft.attaching import AttachRequest
+from nbpeft.by_hand import Sizes
 from nbpeft.errors import RequestError, listed
+from nbpeft.magics.help import attach_help
 from nbpeft.session.session import Attached
-from nbpeft.typed import known_words, split_line
+from nbpeft.typed import split_line, with_body
+
+FLAGS = frozenset({"none", "dry_run"})
+TEXTS = frozenset({"model", "tokenizer", "method", "as_"})
 
 
-def peft_attach(line: str) -> None:
-    """Attach an adapter, so that model(...) and model.generate(...) answer as it.
+def peft_attach(line: str, cell: str = "") -> Sizes | None:
+    words, names = split_line(line, flags=FLAGS, texts=TEXTS)
+    if len(names) > 1:
+        raise RequestError(
+            f"%peft_attach wants one NAME, {len(names)} were given: {listed(names, limit=4)}; "
+            "a+b, without spaces, combines two."
+        )
+    asked = AttachRequest.of(names[0] if names else None, with_body(words, cell))
+    done = api.execute_attach(asked)
+    if isinstance(done, Sizes):
+        return done
+    what = done.record.label if done.notes and done.record else asked.name
+    print(f"[nbpeft] attached: {_said(done, what)}{_rebound(done)}")  # noqa: T201  the answer
+    return None
 
-    %peft_attach NAME            the newest version
-    %peft_attach NAME@1          an earlier one
-    %peft_attach --none          the base again, bit for bit
-    --model X                    which model, when there are several
-    """
-    words, names = split_line(line, flags=frozenset({"none"}), texts=frozenset({"model"}))
-    known_words(words, {"none", "model"}, "%peft_attach")
-    if len(names) + bool(words.get("none")) != 1:
-        raise RequestError("%peft_attach wants one NAME, or --none for the base.")
-    name = names[0] if names else None
-    done = api.attached(name, model=words.get("model"))
-    print(f"[nbpeft] attached: {name or 'none, the model is the base'}{_rebound(done)}")  # noqa: T201  the answer
+
+peft_attach.__doc__ = attach_help()
+
+
+def _said(done: Attached, what: str | None) -> str:
+    if done.record is None:
+        return "none, the model is the base"
+    return ": ".join([str(what), *(["; ".join(done.notes)] if done.notes else [])])
 
 
 def _rebound(done: Attached) -> str:

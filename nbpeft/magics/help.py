@@ -7,11 +7,13 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
+from nbpeft.attaching import attach_options
 from nbpeft.comparison.request import compare_options
 from nbpeft.methods import methods
 from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options, typed
+from nbpeft.session.derived import recipe_options
 
 WIDTH = 78
 COLUMN = 26
@@ -48,6 +50,30 @@ def finetune_help() -> str:
             *settings,
             "",
             *_wrapped(choices),
+        ]
+    )
+
+
+def attach_help() -> str:
+    """What `%peft_attach?` shows."""
+    return "\n".join(
+        [
+            "Attach an adapter, so that model(...) and model.generate(...) answer as it.",
+            "",
+            "    %peft_attach NAME            the newest version; NAME@1 is an earlier one",
+            "    %peft_attach --none          the base again, bit for bit",
+            "    %peft_attach NAME --method M an untrained adapter, for your own loop or Trainer;",
+            "                                 nbpeft.save('NAME') shelves it",
+            "    %peft_attach a+b             LoRA adapters combined into one",
+            "    %peft_attach NAME --rank 4   one trained with dylora, cut to that rank",
+            "    %peft_attach PATH            a folder with an adapter that PEFT wrote; also",
+            "                                 hub:owner/name",
+            "",
+            "In a cell, %%peft_attach NAME --method M, the body (YAML) may hold its options.",
+            "",
+            *map(_line, (*attach_options(), *recipe_options())),
+            "",
+            *_wrapped(["methods: " + ", ".join(method.name for method in methods)]),
         ]
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from nbpeft.errors import RequestError
 from nbpeft.mounts import Mount, Survey
 from nbpeft.registry import Registry
 
@@ -84,6 +85,16 @@ class Method:
     def go_on(self, root: nn.Module, folder: Path) -> Mount:
         """Build what a run trains that goes on from an adapter in a folder (`--from`)."""
         return self.load(root, folder)
+
+    def cut(self, root: nn.Module, folder: Path, rank: int) -> Mount:
+        """Build a smaller adapter of that rank over the bare root, from what `Mount.save` wrote.
+
+        RequestError where an adapter is one whole.
+        """
+        raise RequestError(
+            f"A {self.name} adapter holds together at its own rank only; one that may be cut to a "
+            "smaller rank is trained with --method dylora."
+        )
 
     def penalty(self, model: nn.Module) -> torch.Tensor | None:
         """A term added to every objective's training loss (AdaLoRA, diff pruning)."""

@@ -53,8 +53,8 @@ class Record:
 
     @property
     def label(self) -> str:
-        """NAME@VERSION."""
-        return f"{self.name}@{self.version}"
+        """NAME@VERSION; of what has no versions (adopted, made of others) its name."""
+        return f"{self.name}@{self.version}" if self.version else self.name
 
     @property
     def trainable_percent(self) -> float:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft.config import settings
 from nbpeft.errors import AdapterError
-from nbpeft.methods import methods
+from nbpeft.methods._stored import entry
+from nbpeft.session.derived import Derived, Recipe, is_derived
 from nbpeft.session.models import Handle, notebook, rebind, root_of
 from nbpeft.session.names import split_label
 from nbpeft.session.record import Record
@@ -35,6 +36,8 @@ class Attached:
     """What answers."""
     names: tuple[str, ...]
     """The notebook's names that hold another object than before."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""
 
 
 class Session:
@@ -43,6 +46,7 @@ class Session:
     def __init__(self) -> None:
         self._handles: list[Handle] = []
         self._unsaved: dict[str, Record] = {}
+        self._derived: dict[str, Record] = {}
         self._folders: dict[str, Path] = {}
 
     @property
@@ -79,9 +83,14 @@ class Session:
         return shelf.records() + list(self._unsaved.values()) + adopted
 
     def record(self, handle: Handle, label: str) -> Record:
-        """This model's adapter NAME or NAME@VERSION; AdapterError when it has none."""
+        """This model's adapter NAME or NAME@VERSION, or one made of others (see `derived`).
+
+        AdapterError when it has none.
+        """
         if label in handle.adopted:
             return self._adopted(handle, label)
+        if is_derived(label):
+            return self.derived(handle, label)
         elsewhere = [*BASE_WORDS, *(r.name for r in self._unsaved.values()), *handle.adopted]
         record = self._unsaved_record(label) or self.shelf.get(label, elsewhere)
         if record.model != handle.fingerprint:
@@ -93,12 +102,27 @@ class Session:
 
     def mount(self, handle: Handle, record: Record) -> Mount:
         """The adapter over this model: as it is in memory, else from the shelf."""
-        label = self._mount_label(handle, record)
-        if label not in handle.mounts:
+        if record.label not in handle.mounts:
             assert record.path is not None  # what isn't on the shelf has its mount in memory
             with handle.bare():
-                handle.mounts[label] = methods.get(record.method).load(handle.root, record.path)
-        return handle.mounts[label]
+                handle.mounts[record.label] = entry(record.method).load(handle.root, record.path)
+        return handle.mounts[record.label]
+
+    def derived(self, handle: Handle, label: str, recipe: Recipe | None = None) -> Record:
+        """An adapter made of others: `a+b` is their sum, `NAME:4` is cut to rank 4.
+
+        It is made where it isn't there yet, or where a recipe says how, of their weights as they
+        are now; its label has their versions.
+        """
+        made = Derived.of(self, handle, label)
+        before = self._derived.get(made.label)
+        if recipe is None and before is not None and made.label in handle.mounts:
+            return before
+        recipe = recipe or (before and Recipe.of(before.settings["recipe"])) or Recipe()
+        record, mount = made.make(self, handle, recipe)
+        handle.mounts[record.label] = mount
+        self._derived[record.label] = record
+        return record
 
     def attach(self, handle: Handle, label: str | None) -> Attached:
         """The model answers as this adapter from now on; None is the base.
@@ -109,7 +133,7 @@ class Session:
         if record is not None:
             self.mount(handle, record)
         before = handle.face
-        handle.attach(None if record is None else self._mount_label(handle, record))
+        handle.attach(None if record is None else record.label)
         names = rebind(notebook(), before, handle.face)
         return Attached(record, handle.answering, tuple(names))
 
@@ -124,7 +148,7 @@ class Session:
         if label is not None and label not in BASE_WORDS:
             record = self.record(handle, label)
             self.mount(handle, record)
-            inside = self._mount_label(handle, record)
+            inside = record.label
         with handle.answering_as(inside) as answering:
             yield answering
 
@@ -141,6 +165,12 @@ class Session:
         handle.mounts[record.label] = mount
         return record
 
+    def named(self, handle: Handle, record: Record, name: str) -> Record:
+        """Keep an adapter that is made of others under a name, as it is now."""
+        mount = handle.mounts.pop(record.label)
+        del self._derived[record.label]
+        return self.keep_unsaved(handle, replace(record, name=name), mount)
+
     def next_version(self, name: str) -> int:
         """The version that the next adapter under this name gets."""
         unsaved = [r.version for r in self._unsaved.values() if r.name == name]
@@ -151,8 +181,13 @@ class Session:
         record = self.record(handle, label)
         if record.path is not None:
             return record
+        if is_derived(record.label):
+            raise AdapterError(
+                f"{record.label} has no name of its own to be saved under; give it one: "
+                f"%peft_attach {label} --as NAME."
+            )
         mount = self._finished(handle, record)
-        with handle.answering_as(self._mount_label(handle, record)):
+        with handle.answering_as(record.label):
             saved = self.shelf.put(
                 record if record.version else replace(record, version=1),
                 lambda folder: mount.save(handle.root, folder),
@@ -166,8 +201,8 @@ class Session:
         mount = self.mount(handle, record)
         if record.name in handle.adopted:
             return mount
-        with handle.answering_as(self._mount_label(handle, record)):
-            kept = methods.get(record.method).finish(mount, handle.root)
+        with handle.answering_as(record.label):
+            kept = entry(record.method).finish(mount, handle.root)
         if kept is not mount:
             attached, before = handle.attached, handle.face
             handle.attach(None)
@@ -216,9 +251,6 @@ class Session:
             trainable_parameters=mount.trainable_parameters,
             total_parameters=handle.total_parameters,
         )
-
-    def _mount_label(self, handle: Handle, record: Record) -> str:
-        return record.name if record.name in handle.adopted else record.label
 
     def _drop_pruned(self, handle: Handle, name: str) -> None:
         """Mounts whose version the shelf has pruned go too, but for the one that is attached."""

@@ -11,7 +11,7 @@ from nbpeft.places import places
 from nbpeft.request import options
 
 LINE = {"finetune", "peft_adapters", "peft_attach", "peft_compare", "peft_data"}
-CELL = {"finetune", "peft_compare"}
+CELL = {"finetune", "peft_attach", "peft_compare"}
 
 
 @pytest.fixture

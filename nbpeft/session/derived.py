@@ -1,0 +1,260 @@
+"""Adapters made of others when they are asked for: `a+b` is their sum, `NAME:4` a cut to rank 4.
+
+The label of what is made says of which versions: `a@2+b@1`, `NAME@3:4`. It is made of their weights
+as they are then, lives in this kernel only, and is listed only once it has a name of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nbpeft.coerce import coerce
+from nbpeft.errors import AdapterError, RequestError, listed, quoted
+from nbpeft.guard import random_state, restore_random_state
+from nbpeft.methods import methods
+from nbpeft.methods.lora import REWRITING_INITS
+from nbpeft.request import option
+from nbpeft.session.record import Record
+
+if TYPE_CHECKING:
+    from nbpeft.mounts import Mount
+    from nbpeft.session.models import Handle
+    from nbpeft.session.session import Session
+
+SUM, CUT = "+", ":"
+COMBINED, CUT_OUT = "combined", "cut"
+"""What their records have for an objective."""
+
+Combination = Literal[
+    "cat", "linear", "svd", "ties", "ties_svd", "dare_linear", "dare_ties", "dare_linear_svd",
+    "dare_ties_svd", "magnitude_prune", "magnitude_prune_svd",
+]  # fmt: skip
+SAME_RANK = ("linear", "ties", "dare_linear", "dare_ties", "magnitude_prune")
+"""Those that work on the matrices as they are; the others make new ones of any rank."""
+PRUNING = ("ties", "dare", "magnitude_prune")
+
+# Yadav et al. 2023, arXiv:2306.01708 (TIES); Yu et al. 2023, arXiv:2311.03099 (DARE).
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How LoRA adapters are combined. The fields are the words that users type."""
+
+    weights: list[float] | None = option(
+        "of a+b: how much of each (default: 1 of each)", shown="X,X"
+    )
+    combination: Combination = option(
+        "of a+b, PEFT's combination_type: cat and svd add the adapters' changes themselves, cat "
+        "exactly; linear, ties, dare_linear, … mix their matrices (default: cat)",
+        "cat",
+        shown="TYPE",
+    )
+    density: float | None = option(
+        "of a+b by ties, dare or magnitude_prune: the share of values that is kept", shown="X"
+    )
+    svd_rank: int | None = option(
+        "of a+b by svd: the rank that comes out (default: the largest)", shown="N"
+    )
+
+    @classmethod
+    def of(cls, words: Mapping[str, Any]) -> Recipe:
+        """From typed words; RequestError for a value that can't be."""
+        hints = typing.get_type_hints(cls)
+        recipe = cls(**{word: coerce(word, value, hints[word]) for word, value in words.items()})
+        recipe._check()
+        return recipe
+
+    def _check(self) -> None:
+        prunes = self.combination.startswith(PRUNING)
+        if prunes and self.density is None:
+            raise RequestError(
+                f"{self.combination} wants the share of values to keep: --density 0.5."
+            )
+        for word, given, fits in (
+            ("density", self.density, prunes),
+            ("svd_rank", self.svd_rank, self.combination.endswith("svd")),
+        ):
+            if given is not None and not fits:
+                raise RequestError(f"{word} has no meaning for {self.combination}; leave it out.")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise RequestError(f"density must be above 0 and at most 1, not {self.density:g}.")
+        if self.svd_rank is not None and self.svd_rank < 1:
+            raise RequestError(f"svd_rank must be at least 1, not {self.svd_rank}.")
+
+    def how(self) -> dict[str, Any]:
+        """As PEFT's `add_weighted_adapter` takes it, but for the weights."""
+        words = {"density": self.density, "svd_rank": self.svd_rank}
+        given = {word: value for word, value in words.items() if value is not None}
+        return {"combination_type": self.combination, **given}
+
+    def given(self) -> dict[str, Any]:
+        """Ready for JSON; `of` reads it back."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+
+def recipe_options() -> tuple[dataclasses.Field[Any], ...]:
+    """The declared options, in the order of the help."""
+    return dataclasses.fields(Recipe)
+
+
+def is_derived(label: str) -> bool:
+    """Whether a label names an adapter that is made of others."""
+    return SUM in label or CUT in label
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What a label names: adapters to add up, or one to cut to a rank."""
+
+    parts: tuple[Record, ...]
+    rank: int | None
+    """None is a sum."""
+
+    @classmethod
+    def of(cls, session: Session, handle: Handle, label: str) -> Derived:
+        """Read a label; AdapterError when it can't be, or a part isn't there."""
+        if SUM not in label:
+            name, _, rank = label.partition(CUT)
+            if not rank.isdecimal() or int(rank) < 1:
+                raise AdapterError(
+                    f"{quoted(label)} names no rank: type NAME:4, a number after the colon."
+                )
+            return cls((session.record(handle, name),), int(rank))
+        names = [name.strip() for name in label.split(SUM)]
+        if not all(names):
+            raise AdapterError(f"{quoted(label)} lacks a name: type a+b, without spaces.")
+        parts = tuple(session.record(handle, name) for name in names)
+        labels = [part.label for part in parts]
+        if len(set(labels)) < len(labels):
+            raise AdapterError(f"{quoted(label)} has an adapter twice; give it a weight instead.")
+        return cls(parts, None)
+
+    @property
+    def label(self) -> str:
+        """With the versions of its parts."""
+        if self.rank is not None:
+            return f"{self.parts[0].label}{CUT}{self.rank}"
+        return SUM.join(part.label for part in self.parts)
+
+    def make(self, session: Session, handle: Handle, recipe: Recipe) -> tuple[Record, Mount]:
+        """Build it; RequestError where its parts don't go together, or can't be cut."""
+        random = random_state()
+        try:
+            if self.rank is None:
+                mount, kept = self._sum(session, handle, recipe), {"recipe": recipe.given()}
+            else:
+                mount, kept = self._cut(session, handle, self.rank), {"recipe": {}}
+        finally:
+            restore_random_state(random)
+        record = Record(
+            name=self.label,
+            version=0,
+            method="lora",
+            objective=COMBINED if self.rank is None else CUT_OUT,
+            model=handle.fingerprint,
+            trainable_parameters=mount.trainable_parameters,
+            total_parameters=handle.total_parameters,
+            settings=kept,
+            data=self.parts[0].data,
+            parent=self.label,
+        )
+        return record, mount
+
+    def _cut(self, session: Session, handle: Handle, rank: int) -> Mount:
+        (part,) = self.parts
+        method = methods.get(part.method)
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(_folder(session, handle, part))
+            stack.enter_context(handle.bare())
+            return method.cut(handle.root, folder, rank)
+
+    def _sum(self, session: Session, handle: Handle, recipe: Recipe) -> Mount:
+        from nbpeft.mounts import combined
+
+        weights = recipe.weights or [1.0] * len(self.parts)
+        if len(weights) != len(self.parts):
+            raise RequestError(
+                f"{len(self.parts)} adapters want {len(self.parts)} weights, {len(weights)} were "
+                f"given: --weights {','.join(['0.5'] * len(self.parts))}."
+            )
+        ranks = [_checked_rank(part, session.mount(handle, part), handle) for part in self.parts]
+        if recipe.combination in SAME_RANK and len(set(ranks)) > 1:
+            raise RequestError(
+                f"{recipe.combination} mixes matrices of one rank, and these have ranks "
+                f"{listed(map(str, ranks))}; type --combination cat or svd."
+            )
+        with contextlib.ExitStack() as stack:
+            folders = [stack.enter_context(_folder(session, handle, p)) for p in self.parts]
+            stack.enter_context(handle.bare())
+            try:
+                return combined.build(handle.root, folders, weights, recipe.how())
+            except (ValueError, TypeError) as error:
+                reason = " ".join(str(error).split())
+                raise RequestError(f"PEFT can't combine {self.label}: {reason}") from error
+
+
+_VARIANTS = {
+    "use_dora": "is a DoRA, whose magnitudes don't add up",
+    "bias": "trains biases of the base, too",
+    "lora_bias": "has biases of its own",
+    "modules_to_save": "holds whole modules of the base (modules_to_save)",
+    "target_parameters": "changes bare parameters (target_parameters)",
+    "trainable_token_indices": "holds rows of the embeddings (trainable_token_indices)",
+    "alora_invocation_tokens": "is an aLoRA, which waits for its own tokens",
+    "use_qalora": "is a QA-LoRA",
+}
+
+
+def _checked_rank(part: Record, mount: Mount, handle: Handle) -> int:
+    """The rank of a plain LoRA; RequestError says what else it is."""
+    from peft import LoraConfig
+
+    config = _config_of(mount, handle)
+    if type(config) is not LoraConfig:
+        raise _not_combined(part, f"was made with {part.method}")
+    plain = LoraConfig()
+    for word, what in _VARIANTS.items():
+        given, default = config.__dict__.get(word), plain.__dict__.get(word)
+        if given and given != default:
+            raise _not_combined(part, what)
+    init = config.init_lora_weights
+    if isinstance(init, str) and init.startswith(REWRITING_INITS):
+        raise _not_combined(part, f"began at {init}, which rewrites the base's weights")
+    return max([config.r, *(config.rank_pattern or {}).values()])
+
+
+def _config_of(mount: Mount, handle: Handle) -> Any:
+    """PEFT's config of an adapter that stands in place of modules; None of another kind."""
+    from nbpeft.mounts.adopted import AdoptedMount
+    from nbpeft.mounts.modules import ModulesMount
+
+    if isinstance(mount, AdoptedMount):
+        return handle.root.peft_config[mount.name]  # type: ignore[index]
+    return mount.shell.peft_config["default"] if isinstance(mount, ModulesMount) else None
+
+
+def _not_combined(part: Record, why: str) -> RequestError:
+    return RequestError(
+        f"{part.label} can't be combined: it {why}. Plain LoRA adapters can, of any rank and "
+        "target_modules; %%peft_compare puts others side by side."
+    )
+
+
+@contextlib.contextmanager
+def _folder(session: Session, handle: Handle, part: Record) -> Iterator[Path]:
+    """Where an adapter lies in PEFT's format; one that isn't on the shelf is written for now."""
+    if part.path is not None:
+        yield part.path
+        return
+    mount = session.mount(handle, part)
+    with tempfile.TemporaryDirectory(prefix="nbpeft-") as folder:
+        with handle.answering_as(part.label):
+            mount.save(handle.root, Path(folder))
+        yield Path(folder)
