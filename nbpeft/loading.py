@@ -220,7 +220,8 @@ def _tuned(root: nn.Module, folder: Path) -> _Found:
     from nbpeft.mounts import parameters
 
     told = _json(folder / TUNED)
-    return _Found(parameters.load(root, folder), _method(told), _rest(told))
+    method = _method(told)
+    return _Found(parameters.load(root, folder), method, _rest(told))
 
 
 def _head(root: nn.Module, folder: Path) -> _Found:
@@ -228,8 +229,8 @@ def _head(root: nn.Module, folder: Path) -> _Found:
     from nbpeft.mounts import heads
 
     told = _json(folder / HEAD)
-    settings = {k: v for k, v in _rest(told).items() if k != "dropout"}
-    return _Found(heads.load(root, folder), _method(told), settings)
+    method, settings = _method(told), {k: v for k, v in _rest(told).items() if k != "dropout"}
+    return _Found(heads.load(root, folder), method, settings)
 
 
 def _method(told: Mapping[str, Any]) -> str:

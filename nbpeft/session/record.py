@@ -69,6 +69,8 @@ class Record:
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any], path: Path, size: int) -> Record:
         """Read back what `to_dict` gave; TypeError or KeyError when it is something else."""
+        if is_newer(kept):
+            raise TypeError(f"format: {kept['format']!r}")
         values = {k: v for k, v in kept.items() if k != "format"}
         for word, hint in typing.get_type_hints(cls).items():
             kind = typing.get_origin(hint) or hint
@@ -79,6 +81,12 @@ class Record:
         for name in ("losses", "held_out"):
             values[name] = tuple((int(step), float(loss)) for step, loss in values[name])
         return cls(**values, path=path, size=size)
+
+
+def is_newer(kept: Mapping[str, Any]) -> bool:
+    """Whether a nbpeft to come wrote this."""
+    written = kept.get("format", FORMAT)
+    return isinstance(written, int) and written > FORMAT
 
 
 def _check_kind(word: str, value: Any, kind: type | tuple[type, ...]) -> None:

@@ -12,21 +12,23 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nbpeft.errors import AdapterError, did_you_mean, listed, quoted
 from nbpeft.session.names import check_name, split_label
-from nbpeft.session.record import Record
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from nbpeft.session.record import Record, is_newer
 
 RECORD = "nbpeft.json"
 RESUME = "resume"
 WEIGHTS = "*.safetensors"
+UNDONE = ".new-"
+FORGOTTEN = 3600.0
+"""Seconds after which what is half written won't be finished."""
+PATIENCE = 1.0
+"""Seconds that the lock is waited for without a word."""
 _UNREADABLE = (
     OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, AdapterError
 )  # fmt: skip
@@ -50,6 +52,7 @@ class Shelf:
         """
         name, version = split_label(label)
         versions = {r.version: r for r in self._versions(name)}
+        self._refuse_newer(name, version, max(versions, default=0))
         if not versions:
             names = sorted({r.name for r in self.records()} | set(others))
             raise AdapterError(
@@ -94,7 +97,7 @@ class Shelf:
         with (
             _lock(home),
             tempfile.TemporaryDirectory(
-                dir=home, prefix=".new-", ignore_cleanup_errors=True
+                dir=home, prefix=UNDONE, ignore_cleanup_errors=True
             ) as temporary,
         ):
             folder = Path(temporary) / "adapter"
@@ -120,6 +123,19 @@ class Shelf:
         folder = self.resume_folder(record)
         if folder:
             shutil.rmtree(folder)
+
+    def _refuse_newer(self, name: str, wanted: int | None, newest: int) -> None:
+        """A version that a nbpeft to come wrote is no reason to give another one."""
+        for path in (self.folder / name).glob(f"*/{RECORD}"):
+            place = path.parent.name
+            asked = place.isdecimal() and int(place) == wanted
+            if (asked or (wanted is None and place.isdecimal() and int(place) > newest)) and (
+                _is_newer(path)
+            ):
+                raise AdapterError(
+                    f"{name}@{place} was written by a newer nbpeft, which this one can't read; "
+                    "pip install -U nbpeft, or name an earlier version."
+                )
 
     def _versions(self, name: str) -> list[Record]:
         found = (_read(path.parent) for path in (self.folder / name).glob(f"*/{RECORD}"))
@@ -153,8 +169,34 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob(WEIGHTS))
 
 
-def _lock(home: Path) -> BaseFileLock:
-    """One writer at a time, across kernels."""
-    from filelock import FileLock
+def _is_newer(path: Path) -> bool:
+    try:
+        return is_newer(json.loads(path.read_text()))
+    except _UNREADABLE:
+        return False
 
-    return FileLock(home / ".lock")
+
+@contextlib.contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """One writer at a time, across kernels; whoever waits for long is told what for."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(home / ".lock")
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        where = quoted(str(home), 200)
+        print(f"[nbpeft] waiting: another kernel is writing an adapter into {where}")  # noqa: T201
+        lock.acquire()
+    try:
+        _sweep(home)
+        yield
+    finally:
+        lock.release()
+
+
+def _sweep(home: Path) -> None:
+    """Throw away what kernels that were killed left half written."""
+    for folder in home.glob(f"{UNDONE}*"):
+        if time.time() - folder.stat().st_mtime > FORGOTTEN and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)

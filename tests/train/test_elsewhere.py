@@ -253,7 +253,7 @@ def test_a_path_that_is_no_folder(tiny_pair, tmp_path):
     (tmp_path / "there").write_text("")
     with pytest.raises(AdapterError, match="is a file; give the folder"):
         nbpeft.attach(str(tmp_path / "there"), model=tiny_pair[0])
-    with pytest.raises(AdapterError, match="no folder .*Did you mean .*there"):
+    with pytest.raises(AdapterError, match=r"no folder .*Did you mean .*there"):
         nbpeft.attach(str(tmp_path / "theer"), model=tiny_pair[0])
     with pytest.raises(AdapterError, match="For the hub type hub:owner/name"):
         nbpeft.attach("owner/name", model=tiny_pair[0])
