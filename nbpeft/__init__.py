@@ -26,6 +26,7 @@ _HOMES = {
     "adapters": "nbpeft.api",
     "attach": "nbpeft.api",
     "compare": "nbpeft.api",
+    "describe": "nbpeft.api",
     "evaluate": "nbpeft.api",
     "family_tree": "nbpeft.family_tree",
     "finetune": "nbpeft.api",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from nbpeft.api import adapters as adapters
     from nbpeft.api import attach as attach
     from nbpeft.api import compare as compare
+    from nbpeft.api import describe as describe
     from nbpeft.api import evaluate as evaluate
     from nbpeft.api import finetune as finetune
     from nbpeft.api import look as look

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nbpeft.comparison import Comparison, Prompt
     from nbpeft.comparison.losses import Losses
     from nbpeft.data.look import Look
+    from nbpeft.describing import Description
     from nbpeft.run import Run
     from nbpeft.session.models import Handle
     from nbpeft.session.record import Record
@@ -186,6 +187,28 @@ def adapters() -> Adapters:
 
     session = current()
     return Adapters(session.records(), attached=session.attached())
+
+
+def describe(name: str, *, model: Any = None, tokenizer: Any = None) -> Description:
+    """All that is known of the adapter NAME or NAME@VERSION; the twin of `%peft_adapters NAME`.
+
+    `model` and `tokenizer` are given as to `finetune`; the kernel's only ones are found. With them
+    the real tokens nearest to each vector of a soft prompt are shown, too. Returns a `Description`
+    with `.record` and `.nearest`, which shows itself as a table. Raises AdapterError for a name
+    that isn't there.
+    """
+    from nbpeft.describing import describe as describe_
+    from nbpeft.session import current
+    from nbpeft.session.models import find_tokenizer, models_in, tokenizers_in
+
+    session = current()
+    for value in [model] if model is not None else models_in(namespace()).values():
+        handle_of(value)  # so that the session knows it
+    record, handle = session.find(name)
+    if tokenizer is None or isinstance(tokenizer, str):
+        several = tokenizer is None and len(tokenizers_in(namespace())) != 1
+        tokenizer = None if several else find_tokenizer(namespace(), tokenizer).value
+    return describe_(session, record, handle, tokenizer)
 
 
 def look(

@@ -67,6 +67,11 @@ def parent_of(request: Request, session: Session, handle: Handle, method: Method
     if request.from_ is None:
         return None
     parent = session.record(handle, request.from_)
+    if parent.path is None:
+        raise AdapterError(
+            f"{parent.label} is in this kernel only; shelve it first, with "
+            f"nbpeft.save({parent.name!r}), then go on from it."
+        )
     if parent.name == request.name:
         raise RequestError(
             f"{request.name} can't go on from itself: give the new adapter a name of its own, or "

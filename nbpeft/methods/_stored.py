@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 class Stored(Method):
     """One of PEFT's types, by its name in lower case."""
 
+    def config_class(self) -> type[Any]:
+        """PEFT's config class."""
+        from peft import PeftType
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+        kind: type[Any] = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(self.name.upper())]
+        return kind
+
     def load(self, root: nn.Module, folder: Path) -> Mount:
         """Whatever PEFT makes of the folder."""
         from nbpeft.mounts import elsewhere

@@ -91,14 +91,26 @@ class Session:
             return self._adopted(handle, label)
         if is_derived(label):
             return self.derived(handle, label)
-        elsewhere = [*BASE_WORDS, *(r.name for r in self._unsaved.values()), *handle.adopted]
-        record = self._unsaved_record(label) or self.shelf.get(label, elsewhere)
+        record = self._kept(label, [*BASE_WORDS, *handle.adopted])
         if record.model != handle.fingerprint:
             raise AdapterError(
                 f"{record.label} was trained on another model ({record.model}) than this one "
                 f"({handle.fingerprint}); load that model, or train it again on this one."
             )
         return record
+
+    def find(self, label: str) -> tuple[Record, Handle | None]:
+        """Whichever model's adapter NAME or NAME@VERSION, and its model if that is here."""
+        for handle in self._handles:
+            if label in handle.adopted:
+                return self._adopted(handle, label), handle
+        record = self._kept(label, [name for h in self._handles for name in h.adopted])
+        own = (h for h in self._handles if h.fingerprint == record.model)
+        return record, next(own, None)
+
+    def _kept(self, label: str, others: Sequence[str]) -> Record:
+        names = [*others, *(r.name for r in self._unsaved.values())]
+        return self._unsaved_record(label) or self.shelf.get(label, names)
 
     def mount(self, handle: Handle, record: Record) -> Mount:
         """The adapter over this model: as it is in memory, else from the shelf."""

@@ -27,7 +27,7 @@ LAYERS = (
     {"guard", "generating", "hub", "mounts", "quiet", "tuners"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
     {"prepare", "lineage", "run", "closing", "comparison", "listing", "by_hand", "family_tree"}
-    | {"loading", "attaching"},
+    | {"loading", "attaching", "describing"},
     {"views", "magics", "api"},
 )
 # The four questions are answered apart (DESIGN). A type of another's contract may be named for
