@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nbpeft.by_hand import Sizes, set_up, sizes
+from nbpeft.by_hand import Sizes, chosen, set_up, sizes
 from nbpeft.coerce import coerce
 from nbpeft.errors import RequestError, quoted
 from nbpeft.loading import is_address, load
@@ -75,6 +75,8 @@ class AttachRequest:
         if (self.name is None) != self.none or self.name == "":
             raise RequestError(f"{MAGIC} wants one NAME, or --none for the base.")
         kind = self.kind
+        if self.method is not None:  # a mistyped option should not end at "which model?"
+            chosen(self.method, self.words)
         if self.dry_run and kind != "set up":
             raise RequestError(
                 "--dry-run counts what a method would train; say which: --method lora."

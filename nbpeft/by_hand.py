@@ -64,7 +64,7 @@ class Sizes:
 def sizes(handle: Handle, name: str, method_name: str, words: Mapping[str, Any]) -> Sizes:
     """Count what `set_up` would make; nothing is allocated, and the model may be on meta."""
     check_name(name)
-    method, settings = _chosen(method_name, words)
+    method, settings = chosen(method_name, words)
     with handle.bare():
         survey = method.survey(handle.root, settings)
     return Sizes(
@@ -96,7 +96,7 @@ def set_up(
         ModelError: the model has no weights (it lies on the meta device).
     """
     check_name(name)
-    method, settings = _chosen(method_name, words)
+    method, settings = chosen(method_name, words)
     root = handle.root
     if any(p.is_meta for p in root.parameters()):
         raise ModelError(
@@ -124,6 +124,7 @@ def set_up(
     return session.keep_unsaved(handle, record, mount)
 
 
-def _chosen(method_name: str, words: Mapping[str, Any]) -> tuple[Method, dict[str, Any]]:
+def chosen(method_name: str, words: Mapping[str, Any]) -> tuple[Method, dict[str, Any]]:
+    """A method and the fields of its config; RequestError for a name or a setting that can't be."""
     method = methods.get(method_name)
     return method, of_method(method, words, configured().defaults)

@@ -46,6 +46,11 @@ def rows(typed: str, variables: Mapping[str, Any]) -> Iterator[Offer]:
     yield from _files(typed)
 
 
+def folders(typed: str) -> Iterator[Offer]:
+    """Folders under what is typed so far."""
+    return (offer for offer in _files(typed) if offer.kind == "folder")
+
+
 def _files(typed: str) -> Iterator[Offer]:
     start = typed.strip("'\"")
     folder = start[: start.rfind("/") + 1]

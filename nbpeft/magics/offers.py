@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nbpeft import session
+from nbpeft.loading import is_address
 from nbpeft.magics.cursor import Cursor
-from nbpeft.magics.glance import Offer, adapters
+from nbpeft.magics.glance import Offer, adapters, folders
 from nbpeft.magics.values import fields_of, fitting, starting, values
 from nbpeft.request import options, typed
+from nbpeft.session.derived import SUM, recipe_options
 
 _FLAG = re.compile(r"^\s*(?:%+\w+ )?(--[\w-]+)( \S+)?(?:, (--[\w-]+)( \S+)?)?\s{2,}(\S.*)")
 
@@ -69,14 +71,40 @@ def _words(cursor: Cursor, flags: Mapping[str, Flag]) -> Iterator[Offer]:
         base = Offer("base", "model", "the base, without any adapter")
         found = [base, *adapters(session.current().glance())]
         yield from (offer for offer in found if offer.text not in taken)
-    if cursor.magic == "peft_attach" and not cursor.names:
-        yield from adapters(session.current().glance())
+    if cursor.magic in ("peft_attach", "peft_adapters") and not cursor.names:
+        yield from _attachable(cursor)
     if cursor.magic == "finetune":
         flags = {typed(o.name): Flag(o.metadata["help"], value=True) for o in options()}
         del flags["name"]
+    if cursor.magic == "peft_attach":
+        flags = _fitting_flags(cursor, flags)
     for word, flag in flags.items():
         if word not in cursor.given:
             yield Offer(_flag(word), "flag", flag.help)
+
+
+def _attachable(cursor: Cursor) -> Iterator[Offer]:
+    """Adapters, or folders where a path is begun; of a sum, what may come next."""
+    fragment = cursor.fragment
+    before = fragment[: fragment.rfind(SUM) + 1]
+    taken = set(before.split(SUM))
+    for offer in adapters(session.current().glance()):
+        if offer.text not in taken:
+            yield replace(offer, text=before + offer.text)
+    if cursor.magic == "peft_attach" and is_address(fragment):
+        yield from folders(fragment)
+
+
+def _fitting_flags(cursor: Cursor, flags: Mapping[str, Flag]) -> dict[str, Flag]:
+    """Those that go with what stands on the line: a method has its options, a sum its recipe."""
+    recipe = {option.name for option in recipe_options()}
+    if "method" in cursor.given:
+        out = {"none", "as", "rank"} | recipe
+        own = {word: Flag(offer.help, value=True) for word, offer in _settings(cursor).items()}
+    else:
+        adding = any(SUM in name for name in cursor.names)
+        out, own = {"none", "method", "dry_run", "rank"} if adding else recipe, {}
+    return {word: flag for word, flag in flags.items() if word not in out} | own
 
 
 def _more_flags(cursor: Cursor) -> Iterator[Offer]:
@@ -96,11 +124,11 @@ def _flag(word: str) -> str:
 
 
 def _keys(cursor: Cursor) -> Iterator[Offer]:
-    if cursor.magic != "finetune":
+    if cursor.magic not in ("finetune", "peft_attach"):
         return
     colon = "" if cursor.after.lstrip().startswith(":") else ": "
     known = _settings(cursor)
-    for option in options():
+    for option in options() if cursor.magic == "finetune" else ():
         word = typed(option.name)
         fits = word in known or not known or not option.metadata["setting"]
         if word != "name" and word not in cursor.given and fits:

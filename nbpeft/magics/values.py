@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -28,6 +29,7 @@ from nbpeft.methods._peft import NAMING
 from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options, typed
+from nbpeft.session.derived import Combination, Recipe
 from nbpeft.settings import Field, Fields
 
 _REGISTRIES: dict[str, Any] = {"method": methods, "objective": objectives, "place": places}
@@ -69,6 +71,9 @@ def fields_of(cursor: Cursor) -> Fields | None:
     """
     if "transformers.modeling_utils" not in sys.modules:
         return None
+    if cursor.magic == "peft_attach":
+        named = cursor.given.get("method")
+        return Fields(methods.get(named), None) if named in methods.names() else None
     default = {o.name: o.default for o in options()}
     method = cursor.given.get("method") or default["method"]
     objective = cursor.given.get("objective") or default["objective"]
@@ -89,15 +94,23 @@ def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iter
         yield from adapters(session.current().glance())
     elif word in ("method", "objective", "place"):
         yield from entries(_REGISTRIES[word])
-    elif word in ("attach", "resume", "dry_run"):
+    elif word in ("attach", "resume", "dry_run", "none"):
         yield from _booleans(default=False)
-    elif cursor.magic == "finetune":
-        if word == "target_modules":
-            yield Offer("all-linear", "modules", "every linear layer but the head")
-        if word in NAMING:
-            yield from linear_layers(variables, cursor.given.get("model"))
-        else:
-            yield from _of_field(cursor)
+    elif cursor.magic in ("finetune", "peft_attach"):
+        yield from _of_setting(cursor, variables)
+
+
+def _of_setting(cursor: Cursor, variables: Mapping[str, Any]) -> Iterator[Offer]:
+    """What a setting may be: modules of the model, or what its declaration enumerates."""
+    if cursor.word == "combination":
+        for choice in typing.get_args(Combination):
+            yield Offer(choice, "choice", "the default" if choice == Recipe.combination else "")
+    if cursor.word == "target_modules":
+        yield Offer("all-linear", "modules", "every linear layer but the head")
+    if cursor.word in NAMING:
+        yield from linear_layers(variables, cursor.given.get("model"))
+    else:
+        yield from _of_field(cursor)
 
 
 def _of_field(cursor: Cursor) -> Iterator[Offer]:

@@ -13,6 +13,7 @@ from nbpeft.magics.completion import Completer, kind_and_help
 from nbpeft.magics.cursor import Cursor, locate
 from nbpeft.magics.glance import Offer
 from nbpeft.magics.offers import flags_of
+from nbpeft.methods import methods
 from nbpeft.request import options
 from nbpeft.session.record import Record
 
@@ -102,6 +103,8 @@ def test_the_cursor_knows_what_the_rest_of_the_cell_gives():
 
 # What is offered
 
+ATTACH = ["--none", "--model", "--tokenizer", "--method", "--dry-run", "--rank", "--as"]
+
 
 @pytest.fixture
 def tab(tiny_pair, monkeypatch, working_folder):
@@ -146,6 +149,8 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%%finetune p --use-dora |", ["true", "false"]),
         ("%%finetune p --method lo|", ["lora"]),
         ("%%finetune p --method=lo|", ["lora"]),
+        ("%%finetune p --method |", list(methods.names())),
+        ("%%finetune p --method=lor|", ["lora"]),
         ("%%finetune p --objective s|", ["sft"]),
         ("%%finetune p --place |", ["kernel"]),
         ("%%finetune p --model |", ["model"]),
@@ -158,8 +163,23 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%%finetune p --data nowhere/|", []),
         ("%%finetune p --from |", ["pirate", "pirate@1"]),
         ("%%finetune pi|", ["pirate"]),
-        ("%peft_attach |", ["pirate", "pirate@1", "--none", "--model"]),
-        ("%peft_attach pirate |", ["--none", "--model"]),
+        ("%peft_attach |", ["pirate", "pirate@1", *ATTACH]),
+        ("%peft_attach pirate |", ATTACH),
+        ("%peft_attach pirate+p|", ["pirate+pirate@1"]),
+        ("%peft_attach pirate+pirate@1 --c|", ["--combination"]),
+        ("%peft_attach a+b --combination li|", ["linear"]),
+        ("%peft_attach a+b --me|", []),
+        ("%peft_attach ./d|", ["./data/"]),
+        ("%peft_attach n --method lor|", ["lora"]),
+        ("%peft_attach n --method lora --ra|", ["--rank", "--rank-pattern"]),
+        ("%peft_attach n --method lora --use-do|", ["--use-dora"]),
+        ("%peft_attach n --method lora --use-dora |", ["true", "false"]),
+        ("%peft_attach n --method lora --target-modules q_proj,u|", ["up_proj"]),
+        ("%peft_attach n --method lora --combi|", []),
+        ("%peft_attach n --method prompt --num-v|", ["--num-virtual-tokens"]),
+        ("%%peft_attach n --method prompt\nnum_v|", ["num_virtual_tokens: "]),
+        ("%%peft_attach n --method lora\nlearn|", []),
+        ("%peft_adapters |", ["pirate", "pirate@1", "--model", "--tokenizer"]),
         ("%peft_compare base pi|", ["pirate", "pirate@1"]),
         ("%peft_compare base pirate p|", ["pirate@1"]),
         ("%%finetune p --target-modules q_proj,u|", ["up_proj"]),
@@ -246,7 +266,7 @@ def test_the_flags_in_a_magic_s_help_are_those_it_takes(name):
 
 def test_a_flag_takes_a_value_where_its_help_shows_one():
     flags = flags_of(MAGICS["peft_attach"])
-    assert {word: flag.value for word, flag in flags.items()} == {"none": False, "model": True}
+    assert {w for w, flag in flags.items() if not flag.value} == {"none", "dry_run"}
     switches = {word for word, flag in flags_of(MAGICS["finetune"]).items() if not flag.value}
     assert switches == {"attach", "resume", "dry_run"}
 
