@@ -30,6 +30,13 @@ class Kernel:
         shown, answers = self._ran(code, expressions)
         return [data.get("text/plain", "") for data in shown], answers
 
+    def printed(self, code):
+        """Run a cell to its end: what it printed."""
+        sent = self.client.execute(code)
+        parts = [c["text"] for kind, c in self._messages(sent) if kind == "stream"]
+        assert self.reply(sent)["status"] == "ok"
+        return "".join(parts)
+
     def displays(self, code):
         """Run a cell to its end: what it displayed, each {MIME type: content}."""
         return self._ran(code, {})[0]

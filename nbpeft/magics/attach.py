@@ -43,7 +43,9 @@ def _rebound(done: Attached) -> str:
     """Which names hold another object now; a reference elsewhere doesn't."""
     if not done.names:
         return ""
-    what = "the model again" if done.record is None else "a wrapper that puts the prompt first"
+    from nbpeft.mounts.prompts import is_wrapper
+
+    what = "a wrapper that puts the prompt first" if is_wrapper(done.model) else "the model again"
     return (
         f"; {listed(done.names)} {'is' if len(done.names) == 1 else 'are'} {what} (what you keep "
         "elsewhere, in a list or a pipeline, is as before)"
