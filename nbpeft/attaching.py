@@ -14,7 +14,7 @@ from typing import Any
 
 from nbpeft.by_hand import Sizes, chosen, set_up, sizes
 from nbpeft.coerce import coerce
-from nbpeft.errors import RequestError, quoted
+from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.loading import is_address, load
 from nbpeft.rendering import count, percent
 from nbpeft.request import option, typed
@@ -128,17 +128,19 @@ def attach(
     if asked.kind == "set up":
         assert asked.method is not None
         record = set_up(session, handle, asked.name, asked.method, asked.words, tokenizer=tokenizer)
-        return _noted(session.attach(handle, record.label), _about_new(record))
+        done = session.attach(handle, record.label)
+        about = [_about_new(record)]
+        if handle.answering is not handle.face:  # a head is around the model, in no name of it
+            about.append(f"classifier = nbpeft.attach({record.name!r}) is what to train")
+        return _noted(done, *about)
     if asked.kind == "elsewhere":
         loaded = load(session, handle, asked.name, asked.as_)
         notes = (_about_loaded(loaded.record, asked.name), *loaded.notes)
         return _noted(session.attach(handle, loaded.record.label), *notes)
     label = asked.name if asked.rank is None else f"{asked.name}{CUT}{asked.rank}"
     if asked.kind == "sum" or CUT in label:
-        record = session.derived(handle, label, Recipe.of(asked.words))
-        if asked.as_ is not None:
-            record = session.named(handle, record, asked.as_)
-        return _noted(session.attach(handle, record.label), *_about_made(record))
+        record = session.derived(handle, label, Recipe.of(asked.words), asked.as_)
+        return _noted(session.attach(handle, record.label), _about_made(record))
     return session.attach(handle, label)
 
 
@@ -164,9 +166,12 @@ def _about_loaded(record: Record, address: str) -> str:
     return where if record.path else f"{where}; {_saved_by(record)}"
 
 
-def _about_made(record: Record) -> tuple[str, ...]:
-    about = f"{_share(record)}, made of {record.parent}" if record.version else _share(record)
-    return (f"{about}; {_saved_by(record)}",) if record.version else (about,)
+def _about_made(record: Record) -> str:
+    recipe = record.settings["recipe"]
+    weights = f", weights {listed(map(str, recipe['weights']))}" if "weights" in recipe else ""
+    how = f"combined by {recipe['combination']}{weights}, " if "combination" in recipe else ""
+    about = f"{how}{_share(record)}"
+    return f"{record.parent} {about}; {_saved_by(record)}" if record.version else about
 
 
 def _saved_by(record: Record) -> str:

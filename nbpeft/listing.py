@@ -33,8 +33,14 @@ class Adapters(dict[str, Record]):
             ),
             rows=tuple(self._row(record) for record in rows),
             align=("left", "right", "left", "left", *("right",) * 5, "left"),
-            notes=() if rows else ("None yet: %%finetune NAME --data X makes one.",),
+            notes=self._notes(),
         )  # fmt: skip
+
+    def _notes(self) -> tuple[str, ...]:
+        if not self:
+            return ("None yet: %%finetune NAME --data X makes one.",)
+        unlisted = sorted(self.attached - {record.label for record in self.values()})
+        return tuple(f"attached: {label}, which has no name of its own" for label in unlisted)
 
     def _row(self, record: Record) -> tuple[str, ...]:
         metrics = record.metrics

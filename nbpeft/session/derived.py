@@ -52,7 +52,7 @@ class Recipe:
     )
     combination: Combination = option(
         "of a+b, PEFT's combination_type: cat and svd add the adapters' changes themselves, cat "
-        "exactly; linear, ties, dare_linear, … mix their matrices (default: cat)",
+        "exactly; linear, ties, dare_linear, … mix their matrices",
         "cat",
         shown="TYPE",
     )

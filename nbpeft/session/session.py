@@ -120,11 +120,13 @@ class Session:
                 handle.mounts[record.label] = entry(record.method).load(handle.root, record.path)
         return handle.mounts[record.label]
 
-    def derived(self, handle: Handle, label: str, recipe: Recipe | None = None) -> Record:
+    def derived(
+        self, handle: Handle, label: str, recipe: Recipe | None = None, name: str | None = None
+    ) -> Record:
         """An adapter made of others: `a+b` is their sum, `NAME:4` is cut to rank 4.
 
         It is made where it isn't there yet, or where a recipe says how, of their weights as they
-        are now; its label has their versions.
+        are now; its label has their versions. With `name` it is kept under that.
         """
         made = Derived.of(self, handle, label)
         before = self._derived.get(made.label)
@@ -132,6 +134,8 @@ class Session:
             return before
         recipe = recipe or (before and Recipe.of(before.settings["recipe"])) or Recipe()
         record, mount = made.make(self, handle, recipe)
+        if name is not None:
+            return self.keep_unsaved(handle, replace(record, name=name), mount)
         handle.mounts[record.label] = mount
         self._derived[record.label] = record
         return record
@@ -176,12 +180,6 @@ class Session:
         self._unsaved[record.label] = record
         handle.mounts[record.label] = mount
         return record
-
-    def named(self, handle: Handle, record: Record, name: str) -> Record:
-        """Keep an adapter that is made of others under a name, as it is now."""
-        mount = handle.mounts.pop(record.label)
-        del self._derived[record.label]
-        return self.keep_unsaved(handle, replace(record, name=name), mount)
 
     def next_version(self, name: str) -> int:
         """The version that the next adapter under this name gets."""

@@ -45,6 +45,16 @@ def test_or_keys_of_a_body(shell):
     assert shell.user_ns["model"].peft_config["default"].num_virtual_tokens == 5
 
 
+def test_a_head_is_in_no_name_of_the_model_and_the_line_says_where_it_is(shell, capsys):
+    before = shell.user_ns["model"]
+    shell.run_line_magic("peft_attach", "h --method head --labels 3")
+    assert shell.user_ns["model"] is before
+    assert "classifier = nbpeft.attach('h') is what to train" in capsys.readouterr().out
+    classifier = nbpeft.attach("h")
+    own = [p for p in classifier.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in own) == 3 * (128 + 1)
+
+
 def test_a_dry_run_counts_and_makes_nothing(shell, capsys):
     model = shell.user_ns["model"]
     names = [name for name, _ in model.named_parameters()]

@@ -74,6 +74,8 @@ def test_svd_of_the_whole_rank_is_exact_too(pair):
 
 def test_it_can_be_kept_under_a_name_saved_and_loaded(pair, monkeypatch):
     model, _, _ = pair
+    nbpeft.attach("a+b", model=model)
+    assert "attached: a@1+b@1" in repr(nbpeft.adapters())
     nbpeft.attach("a+b", model=model, as_="both", weights=[0.5, 0.5])
     trained = logits(model)
     assert nbpeft.adapters()["both"].objective == "combined"
@@ -81,6 +83,16 @@ def test_it_can_be_kept_under_a_name_saved_and_loaded(pair, monkeypatch):
     nbpeft.attach(None, model=model)
     monkeypatch.setattr(nbpeft.session, "_current", None)
     assert torch.equal(logits(nbpeft.attach("both", model=model)), trained)
+
+
+def test_a_run_goes_on_from_one_once_it_is_saved(pair, tiny_pair):
+    model, tokenizer = tiny_pair
+    nbpeft.attach("a+b", model=model, as_="both")
+    words = {"model": model, "tokenizer": tokenizer, "max_steps": 1, "eval": 0, "from_": "both"}
+    with pytest.raises(AdapterError, match=r"shelve it first, with nbpeft.save\('both'\)"):
+        nbpeft.finetune("more", "tiny:pirate", **words)
+    nbpeft.save("both", model=model)
+    assert nbpeft.finetune("more", "tiny:pirate", **words).record.parent == "both@1"
 
 
 def test_without_a_name_it_is_not_listed_and_not_saved(pair):
