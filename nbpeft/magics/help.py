@@ -109,4 +109,6 @@ def _line(option: dataclasses.Field[Any]) -> str:
 
 
 def _wrapped(texts: Iterable[str]) -> list[str]:
-    return [textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in texts]
+    return [
+        textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for text in texts
+    ]

@@ -36,7 +36,9 @@ def entry(name: str) -> Method:
     """The method of that name, or what loads PEFT's type of that name; RequestError for neither."""
     if name in methods.names() or name not in peft_types():
         return methods.get(name)
-    return Stored(name=name, summary="made with PEFT", paper="", learning_rate=0.0)
+    return Stored(
+        name=name, family="adapters", summary="made with PEFT", paper="", learning_rate=0.0
+    )
 
 
 def name_of(config: Any) -> str:

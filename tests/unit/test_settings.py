@@ -55,6 +55,7 @@ class TinyObjective(Objective):
 
 METHOD = TinyMethod(
     name="tiny",
+    family="classic",
     summary="a method",
     paper="",
     learning_rate=2e-4,
