@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import tempfile
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.architectures import task_of
+from nbpeft.data.rendering import Kind
 from nbpeft.errors import AdapterError, NbPeftError, did_you_mean, listed, quoted
 from nbpeft.hub import HUB, download
 from nbpeft.methods import methods
@@ -29,6 +31,7 @@ from nbpeft.session.names import LONGEST, check_name
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
 from nbpeft.session.shelf import RECORD
+from nbpeft.typed import is_chat
 
 if TYPE_CHECKING:
     from torch import nn
@@ -110,12 +113,25 @@ def load(session: Session, handle: Handle, address: str, name: str | None = None
     )
     if told is not None:
         record = replace(told, **{word: getattr(record, word) for word in _ANEW}, path=None, size=0)
-    record = replace(record, data={**record.data, "from": address})
+    record = replace(record, data={**_asked(record.data), "from": address})
     return Loaded(session.keep_unsaved(handle, record, found.mount), found.notes)
 
 
 _ANEW = ("name", "version", "method", "model", "trainable_parameters", "total_parameters")
 """What isn't believed of a record that lay in the folder."""
+
+
+def _asked(data: Mapping[str, Any]) -> dict[str, Any]:
+    """How it was asked in training, where that is what a run writes; a comparison goes by it."""
+    kept: dict[str, Any] = {}
+    rendering, prompts = data.get("rendering"), data.get("prompts")
+    if isinstance(rendering, dict) and rendering.keys() <= {"kind", "template"}:
+        known = rendering.get("kind") in typing.get_args(Kind)
+        if known and isinstance(rendering.get("template"), str | None):
+            kept["rendering"] = rendering
+    if isinstance(prompts, list) and all(isinstance(p, str) or is_chat(p) for p in prompts):
+        kept["prompts"] = prompts
+    return kept
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ def read_prompts(body: str) -> list[Any]:
     """The prompts in a cell: a YAML list (texts or chats), else a prompt a line."""
     if body.lstrip().startswith("- "):
         prompts = _yaml(body, "The list of prompts")
-        if all(isinstance(p, str) or _is_chat(p) for p in prompts):
+        if all(isinstance(p, str) or is_chat(p) for p in prompts):
             return list(prompts)
         raise RequestError(
             "Each item of the list must be a text, or a chat: a list of {role, content}."
@@ -230,7 +230,8 @@ def read_prompts(body: str) -> list[Any]:
     return [line.strip() for line in body.splitlines() if line.strip()]
 
 
-def _is_chat(prompt: Any) -> bool:
+def is_chat(prompt: Any) -> bool:
+    """Whether a prompt is a list of {role, content}."""
     return isinstance(prompt, list) and all(
         isinstance(message, dict) and {"role", "content"} <= set(message) for message in prompt
     )

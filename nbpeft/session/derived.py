@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nbpeft.coerce import coerce
 from nbpeft.errors import AdapterError, RequestError, listed, quoted
-from nbpeft.guard import random_state, restore_random_state
 from nbpeft.methods import methods
 from nbpeft.methods.lora import REWRITING_INITS
 from nbpeft.request import option
@@ -145,14 +144,10 @@ class Derived:
 
     def make(self, session: Session, handle: Handle, recipe: Recipe) -> tuple[Record, Mount]:
         """Build it; RequestError where its parts don't go together, or can't be cut."""
-        random = random_state()
-        try:
-            if self.rank is None:
-                mount, kept = self._sum(session, handle, recipe), {"recipe": recipe.given()}
-            else:
-                mount, kept = self._cut(session, handle, self.rank), {"recipe": {}}
-        finally:
-            restore_random_state(random)
+        if self.rank is None:
+            mount, kept = self._sum(session, handle, recipe), {"recipe": recipe.given()}
+        else:
+            mount, kept = self._cut(session, handle, self.rank), {"recipe": {}}
         record = Record(
             name=self.label,
             version=0,

@@ -122,6 +122,28 @@ def test_folders_of_another_shelf(tiny_pair, tmp_path, monkeypatch, kind):
     assert (record.method, record.objective, record.path) == (kind, "by hand", None)
 
 
+def test_of_another_shelf_only_what_a_run_writes_is_believed(tune, tmp_path, monkeypatch):
+    path = tune("mine", max_steps=1, eval=0).record.path
+    for name, words in {
+        "good": {},
+        "odd": {"model": "other", "trainable_parameters": 3},
+        "bad": {"data": {"rendering": {"kind": "chat", "run": "x"}, "prompts": [{"a": 1}]}},
+    }.items():
+        shutil.copytree(path, tmp_path / name)
+        record = tmp_path / name / "nbpeft.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | words))
+    monkeypatch.setattr(nbpeft.session, "_current", None)
+    for name in ("good", "odd", "bad"):
+        nbpeft.attach(str(tmp_path / name), model=tune.model, as_=name)
+        record = nbpeft.adapters()[name]
+        assert record.trainable_parameters > 1_000
+        assert ("rendering" in record.data) is (name != "bad")
+        assert record.objective == "sft"
+    shown = nbpeft.compare(["base", "good", "odd", "bad"], model=tune.model,
+                           tokenizer=tune.tokenizer, max_new_tokens=2)  # fmt: skip
+    assert shown.columns == ("base", "good", "odd", "bad")
+
+
 def test_a_folder_of_this_shelf_is_that_adapter(tiny_pair):
     model, _ = tiny_pair
     nbpeft.attach("mine", model=model, method="lora")
