@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Comparison": "nbpeft.comparison",
-    "Look": "nbpeft.data.look",
+    "Look": "nbpeft.data.looking.look",
     "NbPeft": "nbpeft.config",
     "NbPeftError": "nbpeft.errors",
     "Record": "nbpeft.session.record",
@@ -28,7 +28,7 @@ _HOMES = {
     "compare": "nbpeft.api",
     "describe": "nbpeft.api",
     "evaluate": "nbpeft.api",
-    "family_tree": "nbpeft.family_tree",
+    "family_tree": "nbpeft.listing.family_tree",
     "finetune": "nbpeft.api",
     "load_data": "nbpeft.tiny",
     "load_tiny": "nbpeft.tiny",
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from nbpeft.api import finetune as finetune
     from nbpeft.api import look as look
     from nbpeft.api import save as save
-    from nbpeft.family_tree import family_tree as family_tree
+    from nbpeft.listing.family_tree import family_tree as family_tree
     from nbpeft.tiny import load_data as load_data
     from nbpeft.tiny import load_tiny as load_tiny
 

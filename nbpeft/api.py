@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import ModelError, RequestError
 from nbpeft.events import Events
-from nbpeft.listing import Adapters
+from nbpeft.listing.adapters import Adapters
 from nbpeft.request import LossOn, Request
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from nbpeft.attaching import AttachRequest
-    from nbpeft.by_hand import Sizes
+    from nbpeft.attaching import AttachRequest, Sizes
     from nbpeft.comparison import Comparison, Prompt
     from nbpeft.comparison.losses import Losses
-    from nbpeft.data.look import Look
-    from nbpeft.describing import Description
+    from nbpeft.data.looking.look import Look
+    from nbpeft.listing.one import Description
     from nbpeft.run import Run
     from nbpeft.session.models import Handle
     from nbpeft.session.record import Record
@@ -76,8 +75,7 @@ def attach(
     AdapterError for a name that isn't there or belongs to another model, RequestError for a
     setting that can't be.
     """
-    from nbpeft.attaching import AttachRequest
-    from nbpeft.by_hand import Sizes
+    from nbpeft.attaching import AttachRequest, Sizes
 
     named, live = _sorted_out(model=model, tokenizer=tokenizer)
     given = {**words, **named, "method": method, "as_": as_, "none": name is None}
@@ -197,7 +195,7 @@ def describe(name: str, *, model: Any = None, tokenizer: Any = None) -> Descript
     with `.record` and `.nearest`, which shows itself as a table. Raises AdapterError for a name
     that isn't there.
     """
-    from nbpeft.describing import describe as describe_
+    from nbpeft.listing.one import describe as describe_
     from nbpeft.session import current
     from nbpeft.session.models import find_tokenizer, models_in, tokenizers_in
 
@@ -237,7 +235,7 @@ def look(
     from nbpeft.architectures import architecture_of
     from nbpeft.coerce import coerce
     from nbpeft.data import read_mix
-    from nbpeft.data.look import look as look_
+    from nbpeft.data.looking.look import look as look_
     from nbpeft.session.models import find_tokenizer
 
     if tokenizer is None or isinstance(tokenizer, str):

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.counts import Counts
-from nbpeft.data.encode import encode_parts
-from nbpeft.data.findings import notes_on_copies, notes_on_reading
-from nbpeft.data.formats import SFT
-from nbpeft.data.gate import refused
-from nbpeft.data.masks import Encoder
-from nbpeft.data.mix import Mix
-from nbpeft.data.notes import notes_of
-from nbpeft.data.parts import Part, first_example, split
+from nbpeft.data.finding.mix import Mix
+from nbpeft.data.finding.sources import Source
 from nbpeft.data.prompts import prompt_and_answer
-from nbpeft.data.rendering import Rendering, rendering_of, undisturbed
-from nbpeft.data.sides import check_sides
-from nbpeft.data.sources import Source
+from nbpeft.data.reading.formats import SFT
+from nbpeft.data.splitting.findings import notes_on_copies, notes_on_reading
+from nbpeft.data.splitting.parts import Part, first_example, split
+from nbpeft.data.tokens.counts import Counts
+from nbpeft.data.tokens.encode import encode_parts
+from nbpeft.data.tokens.gate import refused
+from nbpeft.data.tokens.masks import Encoder
+from nbpeft.data.tokens.notes import notes_of
+from nbpeft.data.tokens.rendering import Rendering, rendering_of, undisturbed
+from nbpeft.data.tokens.sides import check_sides
 from nbpeft.errors import DataError
 from nbpeft.quiet import quiet
 from nbpeft.request import LossOn

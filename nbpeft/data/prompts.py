@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nbpeft.data.checks import check_rows
-from nbpeft.data.detect import choose
-from nbpeft.data.formats import SFT, Chat, Example, Pair
-from nbpeft.data.sources import Source
+from nbpeft.data.finding.sources import Source
+from nbpeft.data.reading.checks import check_rows
+from nbpeft.data.reading.detect import choose
+from nbpeft.data.reading.formats import SFT, Chat, Example, Pair
 from nbpeft.errors import DataError, quoted
 
 WORDS = 8

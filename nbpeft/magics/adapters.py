@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nbpeft import api
-from nbpeft.describing import Description
 from nbpeft.errors import RequestError, listed
-from nbpeft.listing import Adapters
+from nbpeft.listing.adapters import Adapters
+from nbpeft.listing.one import Description
 from nbpeft.typed import known_words, split_line
 
 TEXTS = frozenset({"model", "tokenizer"})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from nbpeft import api
-from nbpeft.attaching import AttachRequest
-from nbpeft.by_hand import Sizes
+from nbpeft.attaching import AttachRequest, Sizes
 from nbpeft.errors import RequestError, listed
 from nbpeft.magics.help import attach_help
 from nbpeft.session.session import Attached

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nbpeft import api
-from nbpeft.data.look import Look
+from nbpeft.data.looking.look import Look
 from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.typed import known_words, split_line
 

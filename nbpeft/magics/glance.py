@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbpeft.data.files import READERS
-from nbpeft.data.formats import FORMATS
-from nbpeft.data.sources import row_variables
+from nbpeft.data.finding.files import READERS
+from nbpeft.data.finding.sources import row_variables
+from nbpeft.data.reading.formats import FORMATS
 from nbpeft.methods._peft import linear_names
 from nbpeft.rendering import count, nats
 from nbpeft.session.models import models_in, tokenizers_in

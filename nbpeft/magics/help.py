@@ -13,7 +13,7 @@ from nbpeft.methods import methods
 from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options, typed
-from nbpeft.session.derived import recipe_options
+from nbpeft.session.recipe import recipe_options
 
 WIDTH = 78
 COLUMN = 26

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nbpeft import session
-from nbpeft.loading import is_address
+from nbpeft.attaching.loading import is_address
 from nbpeft.magics.cursor import Cursor
 from nbpeft.magics.glance import Offer, adapters, folders
 from nbpeft.magics.values import fields_of, fitting, starting, values
 from nbpeft.request import options, typed
-from nbpeft.session.derived import SUM, recipe_options
+from nbpeft.session.derived import SUM
+from nbpeft.session.recipe import recipe_options
 
 _FLAG = re.compile(r"^\s*(?:%+\w+ )?(--[\w-]+)( \S+)?(?:, (--[\w-]+)( \S+)?)?\s{2,}(\S.*)")
 

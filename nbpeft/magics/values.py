@@ -29,7 +29,7 @@ from nbpeft.methods._peft import NAMING
 from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options, typed
-from nbpeft.session.derived import Combination, Recipe
+from nbpeft.session.recipe import Combination, Recipe
 from nbpeft.settings import Field, Fields
 
 _REGISTRIES: dict[str, Any] = {"method": methods, "objective": objectives, "place": places}

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.config import settings
 from nbpeft.errors import AdapterError
 from nbpeft.methods._stored import entry
-from nbpeft.session.derived import Derived, Recipe, is_derived
+from nbpeft.session.derived import Derived, is_derived
 from nbpeft.session.models import Handle, notebook, rebind, root_of
 from nbpeft.session.names import split_label
+from nbpeft.session.recipe import Recipe
 from nbpeft.session.record import Record
 from nbpeft.session.shelf import Shelf
 

@@ -19,8 +19,8 @@ import nbpeft
 import nbpeft.session
 from nbpeft.api import execute_attach
 from nbpeft.attaching import AttachRequest
+from nbpeft.attaching.folders import UNFIT
 from nbpeft.errors import AdapterError
-from nbpeft.loading import UNFIT
 from nbpeft.session import current
 
 SPECIAL = {

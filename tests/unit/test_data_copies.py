@@ -9,9 +9,9 @@ import pytest
 from test_data_tokenizers import CHATML, byte_tokenizer
 
 from nbpeft.data import Rows, read, tokenize
-from nbpeft.data.copies import key_of
-from nbpeft.data.formats import Chat, Pair, Text
-from nbpeft.data.split import quotas
+from nbpeft.data.reading.formats import Chat, Pair, Text
+from nbpeft.data.splitting.copies import key_of
+from nbpeft.data.splitting.split import quotas
 
 USER, ASSISTANT = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from nbpeft.data import read
-from nbpeft.data.checks import check_rows
-from nbpeft.data.detect import choose
-from nbpeft.data.formats import FORMATS, SFT, Chat, Example, Pair, Reading, Text
-from nbpeft.data.spellings import SPELLINGS
+from nbpeft.data.reading.checks import check_rows
+from nbpeft.data.reading.detect import choose
+from nbpeft.data.reading.formats import FORMATS, SFT, Chat, Example, Pair, Reading, Text
+from nbpeft.data.reading.spellings import SPELLINGS
 from nbpeft.errors import DataError
 
 TALK = [("user", "a b"), ("assistant", "c"), ("user", "d"), ("assistant", "e\n\nf")]

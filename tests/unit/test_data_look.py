@@ -17,10 +17,10 @@ from tokenizers import decoders, models, pre_tokenizers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 import nbpeft
-from nbpeft.data import look as module
 from nbpeft.data import read, read_mix
-from nbpeft.data.look import Look, look
-from nbpeft.data.pieces import HEAD, STRETCHES, TAIL, pieces, texts
+from nbpeft.data.looking import look as module
+from nbpeft.data.looking.look import Look, look
+from nbpeft.data.looking.pieces import HEAD, STRETCHES, TAIL, pieces, texts
 from nbpeft.errors import DataError, NbPeftError
 from nbpeft.rendering import Gap, Token, histogram
 

@@ -11,8 +11,8 @@ from test_data_detect import SHAREGPT
 from test_data_tokenizers import CHATML, byte_tokenizer
 
 from nbpeft.data import Mix, Rows, Source, read_mix, tokenize
-from nbpeft.data.formats import SFT
-from nbpeft.data.parts import split
+from nbpeft.data.reading.formats import SFT
+from nbpeft.data.splitting.parts import split
 from nbpeft.errors import DataError
 
 
@@ -72,7 +72,7 @@ def test_the_hub_and_drives_keep_their_colons(monkeypatch: pytest.MonkeyPatch) -
         asked.append(given)
         return Source(datasets.Dataset.from_dict({"text": ["a"]}), None, given)
 
-    monkeypatch.setattr("nbpeft.data.mix.read", read)
+    monkeypatch.setattr("nbpeft.data.finding.mix.read", read)
     mixed(r"hub:owner/name:0.5,hub:owner/name:train:0.25,C:\rows.csv:0.25")
     assert asked == ["hub:owner/name", "hub:owner/name:train", r"C:\rows.csv"]
 

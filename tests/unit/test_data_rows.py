@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 from test_data_tokenizers import CHATML, byte_tokenizer, trained
 
-from nbpeft.data import Rows, Source, arrow, encode, read, tokenize
+from nbpeft.data import Rows, Source, read, tokenize
+from nbpeft.data.finding import arrow
+from nbpeft.data.tokens import encode
 from nbpeft.errors import DataError
 
 CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]

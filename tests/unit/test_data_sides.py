@@ -10,7 +10,7 @@ from tokenizers import processors
 from transformers import ByT5Tokenizer
 
 from nbpeft.data import Rendering, Rows, default_rendering, read, tokenize
-from nbpeft.data.look import look
+from nbpeft.data.looking.look import look
 from nbpeft.errors import DataError
 
 PAIRS = [{"prompt": "say hi", "completion": "hi"}, {"prompt": "say yo", "completion": "yo"}]

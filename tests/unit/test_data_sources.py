@@ -10,7 +10,8 @@ import datasets
 import pandas as pd
 import pytest
 
-from nbpeft.data import files, hub, read
+from nbpeft.data import read
+from nbpeft.data.finding import files, hub
 from nbpeft.errors import DataError
 
 ROWS = [{"prompt": "a", "completion": "1"}, {"prompt": "b", "completion": "NA"}]

@@ -12,8 +12,8 @@ from test_data_tokenizers import CHATML, FORGETFUL, byte_tokenizer, trained
 from tokenizers import decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from nbpeft.data.masks import Encoder
-from nbpeft.data.rendering import Rendering
+from nbpeft.data.tokens.masks import Encoder
+from nbpeft.data.tokens.rendering import Rendering
 from nbpeft.errors import DataError
 
 CHAT = [user("hi"), assistant("hé yo"), user("so"), assistant("bye")]
@@ -232,6 +232,6 @@ def test_a_call_of_a_tool_may_end_otherwise() -> None:
 
 
 def _chat(messages: list[dict[str, Any]]) -> Any:
-    from nbpeft.data.formats import Chat
+    from nbpeft.data.reading.formats import Chat
 
     return Chat(messages)

@@ -24,10 +24,9 @@ LAYERS = (
         "rendering",
         "architectures",
     },
-    {"guard", "generating", "hub", "mounts", "quiet", "tuners"},
+    {"guard", "generating", "mounts", "quiet", "tuners"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
-    {"prepare", "lineage", "run", "closing", "comparison", "listing", "by_hand", "family_tree"}
-    | {"loading", "attaching", "describing"},
+    {"prepare", "lineage", "run", "closing", "comparison", "listing", "attaching"},
     {"views", "magics", "api"},
 )
 # The four questions are answered apart (DESIGN). A type of another's contract may be named for

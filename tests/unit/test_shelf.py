@@ -13,7 +13,7 @@ from filelock import FileLock
 from test_errors import refusal
 
 from nbpeft.errors import AdapterError
-from nbpeft.listing import Adapters
+from nbpeft.listing.adapters import Adapters
 from nbpeft.session.names import check_name, split_label
 from nbpeft.session.record import Record
 from nbpeft.session.shelf import Shelf

@@ -1,0 +1,1 @@
+"""Where rows are: variables, files, the hub; and several of these mixed."""

@@ -1,0 +1,1 @@
+"""A look at data before any run: figures, lengths, rows token by token."""

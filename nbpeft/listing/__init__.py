@@ -1,0 +1,1 @@
+"""What there is, as tables and pictures: the adapters, one of them in full, the methods."""
