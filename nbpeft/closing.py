@@ -30,7 +30,7 @@ def finished(record: Record, outcome: Outcome) -> Finished:
             "trained parameters",
             f"{count(record.trainable_parameters)} ({percent(record.trainable_percent)})",
         ),
-        ("kept in", _where(record)),
+        ("kept in", where(record)),
         ("use it", f"%peft_attach {record.name}   ·   %peft_compare base {record.name}"),
     ]
     return Finished(record.label, outcome.stopped, tuple(rows))
@@ -77,7 +77,8 @@ def _holder(device: str) -> str:
     return device if device.startswith("cuda") else "this process"
 
 
-def _where(record: Record) -> str:
+def where(record: Record) -> str:
+    """Its folder on the shelf, from the working folder where it lies below."""
     if record.path is None:
         return "this kernel only"
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nbpeft.closing import where
 from nbpeft.errors import listed, quoted
 from nbpeft.methods import methods
 from nbpeft.methods._stored import entry
@@ -126,7 +127,7 @@ def _figures(record: Record) -> dict[str, str]:
         "made": record.created,
         "with": listed(f"{name} {version}" for name, version in record.versions.items())
         if record.versions else "",
-        "path": str(record.path or "") or "not saved; it lives in this kernel only",
+        "kept in": where(record),
         "size": bytes_size(record.size) if record.size else "",
     }  # fmt: skip
 

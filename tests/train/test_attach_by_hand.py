@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 
 import pytest
 import torch
@@ -21,7 +22,8 @@ def shell(tiny_pair, fresh_session):
     """A notebook's shell that holds the tiny pair."""
     NbPeft.clear_instance()
     InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
+    # Else its module would be `__main__` for the tests that follow, with the model in it.
+    shell = InteractiveShell.instance(user_module=types.ModuleType("a_notebook"))
     shell.run_line_magic("load_ext", "nbpeft")
     shell.user_ns["model"], shell.user_ns["tokenizer"] = tiny_pair
     yield shell

@@ -141,7 +141,6 @@ def test_the_model_is_as_it_was_after_an_error(planted, monkeypatch, kind):
         {"lora_bias": True},
         {"modules_to_save": ["norm"]},
         {"target_modules": ["embed_tokens", "q_proj"]},
-        {"trainable_token_indices": [5, 6]},
     ],
     ids=lambda config: next(iter(config)) + "=" + str(next(iter(config.values()))),
 )

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -286,3 +287,26 @@ def test_a_mistyped_name_is_still_a_name(tiny_pair):
     nbpeft.attach("pirate", model=model, method="lora")
     with pytest.raises(AdapterError, match="Did you mean pirate"):
         nbpeft.attach("pirat", model=model)
+
+
+@pytest.mark.parametrize(
+    "method", ["diff", "last-layers", "full", "head-dense", "dylora", "ptuning"]
+)
+def test_a_folder_of_another_shelf_is_loaded_whatever_its_method(tune, monkeypatch, method):
+    model = nbpeft.attach("mine", model=tune.model, method=method)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.02)
+    nbpeft.save("mine", model=tune.model)
+    own = nbpeft.attach("mine", model=tune.model)
+    ids = {"input_ids": torch.arange(4, 28).reshape(2, 12)}
+    with torch.no_grad():
+        wanted = own.eval()(**ids).logits
+    nbpeft.attach(None, model=tune.model)
+    Path("adapters").rename("elsewhere")
+    monkeypatch.setattr(nbpeft.session, "_current", None)
+    loaded = nbpeft.attach("elsewhere/mine/1", model=tune.model)
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(**ids).logits, wanted)
+    nbpeft.attach(None, model=tune.model)
