@@ -24,6 +24,9 @@ from nbpeft.mounts import Survey
 from nbpeft.mounts.freezing import Freezing
 from nbpeft.quiet import quiet
 
+LEFT = (("", "prepare_inputs_for_generation"), ("model", "generation_config"))
+"""What PEFT's wrapper leaves on a model and its body once it has generated: (path, attribute)."""
+
 _WRAPPERS: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
@@ -40,6 +43,7 @@ class PromptMount:
     """PEFT's wrapper with the model taken out."""
     rebinds: bool = True
     _freezing: Freezing = field(default_factory=Freezing)
+    _lacks: list[tuple[str, str]] = field(default_factory=list)
     _wrapper: weakref.ref[PeftModel] | None = None
 
     @property
@@ -64,17 +68,27 @@ class PromptMount:
 
     def detach(self, root: nn.Module) -> None:
         """Flags back."""
+        self.take_out(root)
         self._freezing.thaw()
 
     def put_in(self, root: nn.Module) -> None:
         """The prompt follows the model's mode and device; nothing in the tree changes."""
+        inside = {"": root, **root._modules}
+        self._lacks = [
+            (path, name)
+            for path, name in LEFT
+            if (module := inside.get(path)) is not None and name not in module.__dict__
+        ]
         self.shell.prompt_encoder.train(root.training)
         device = next(root.parameters()).device
         if self.trainable[0].device != device:
             self.shell.prompt_encoder.to(device)
 
     def take_out(self, root: nn.Module) -> None:
-        """Nothing is in the tree."""
+        """Nothing is in the tree; what PEFT's `generate` leaves on the model goes."""
+        for path, name in self._lacks:
+            root.get_submodule(path).__dict__.pop(name, None)
+        self._lacks = []
 
     def model(self, root: nn.Module) -> PeftModel:
         """The wrapper: the same one for as long as somebody holds it."""

@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from conftest import PROBE
+from conftest import PROBE, differences, state_of
 from peft import PeftModel
 from safetensors.torch import load_file
 
@@ -58,6 +58,19 @@ def test_plain_peft_reads_what_is_kept_and_answers_the_same(tune, method):
     [(name, kept)] = load_file(run.record.path / "adapter_model.safetensors").items()
     assert name == "prompt_embeddings"  # and no encoder
     assert len(kept) == methods.get(method).defaults["num_virtual_tokens"]
+
+
+@pytest.mark.parametrize("method", ["prompt", "prefix"])
+def test_generating_leaves_nothing_on_the_model(tune, method):
+    tune("soft", method=method)
+    before = state_of(tune.model, tune.tokenizer)
+    nbpeft.compare(["base", "soft"], ["Hi"], model=tune.model, tokenizer=tune.tokenizer)
+    assert not differences(before, state_of(tune.model, tune.tokenizer))
+    wrapper = nbpeft.attach("soft", model=tune.model)
+    with torch.no_grad():
+        wrapper.generate(input_ids=PROBE, max_new_tokens=2)
+    nbpeft.attach(None, model=tune.model)
+    assert not differences(before, state_of(tune.model, tune.tokenizer))
 
 
 @pytest.mark.parametrize("method", PROMPTS)
