@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import random
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,6 +94,42 @@ def test_they_come_back_from_the_shelf(tune, monkeypatch):
     for kind in KINDS:
         model = nbpeft.attach(kind, model=tune.model)
         assert torch.equal(answers(model), trained[kind]), kind
+
+
+ANEW = """
+import json, sys
+import torch
+import nbpeft
+
+model, tokenizer = nbpeft.load_tiny()
+for name, kept in json.load(sys.stdin).items():
+    answering = nbpeft.attach(name, model=model)
+    with torch.no_grad():
+        found = answering.eval()(input_ids=torch.arange(4, 28).reshape(2, 12)).logits
+    print(torch.equal(found, torch.load(kept)), name)
+"""
+
+
+def test_a_fresh_process_gives_the_same_logits(tune):
+    kept = {}
+    for name in (
+        "full",
+        "last-layers",
+        "diff",
+        "head",
+        "prefix",
+        "ptuning",
+        "adalora",
+        "bottleneck",
+    ):
+        path = Path(f"{name}.pt").resolve()
+        torch.save(make(tune, name), path)
+        kept[name] = str(path)
+    done = subprocess.run(
+        [sys.executable, "-c", ANEW], input=json.dumps(kept), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [f"True {name}" for name in kept], done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("kind", KINDS)
