@@ -9,6 +9,7 @@ from nbpeft.attaching.by_hand import Sizes, set_up, sizes
 from nbpeft.attaching.loading import load
 from nbpeft.attaching.request import AttachRequest
 from nbpeft.errors import listed, quoted
+from nbpeft.methods import methods
 from nbpeft.rendering import count, percent
 from nbpeft.session.derived import CUT
 from nbpeft.session.models import Handle
@@ -58,9 +59,11 @@ def _noted(attached: Attached, *notes: str) -> Attached:
 
 
 def _about_new(record: Record) -> str:
+    by_step = methods.get(record.method).acts_by_step
+    only = f" (what {record.method} does around each step, only %%finetune does)" if by_step else ""
     return (
         f"an untrained {record.method} adapter, {_share(record)}; your own loop or Trainer trains "
-        f"it, {_saved_by(record)}"
+        f"it{only}, {_saved_by(record)}"
     )
 
 

@@ -60,6 +60,12 @@ class Method:
     """Whether training can go on from what is saved; else a stopped run builds its mount anew and
     goes on from its trainable parameters."""
 
+    @property
+    def acts_by_step(self) -> bool:
+        """Whether a part of it is done around each step of a run, which no loop of one's own does."""
+        own = type(self)
+        return (own.before_step, own.after_step) != (Method.before_step, Method.after_step)
+
     def config_class(self) -> type[Any]:
         """The dataclass whose fields may be set from a body."""
         raise NotImplementedError

@@ -31,6 +31,15 @@ def shell(tiny_pair, fresh_session):
     NbPeft.clear_instance()
 
 
+@pytest.mark.parametrize(
+    ("method", "by_step"), [("lora", False), ("full", False), ("adalora", True), ("diff", True)]
+)
+def test_what_only_a_run_does_is_said(shell, capsys, method, by_step):
+    shell.run_line_magic("peft_attach", f"mine --method {method}")
+    said = capsys.readouterr().out
+    assert (f"what {method} does around each step, only %%finetune does" in said) == by_step
+
+
 def test_options_of_the_method_are_flags(shell):
     shell.run_line_magic("peft_attach", "mine --method lora --rank 2 --target-modules q_proj,v_proj"
                          " --use-rslora true")  # fmt: skip
