@@ -62,7 +62,7 @@ class Method:
 
     @property
     def acts_by_step(self) -> bool:
-        """Whether a part of it is done around each step of a run, which no loop of one's own does."""
+        """Whether a part of it is done around each step, which no loop of one's own does."""
         own = type(self)
         return (own.before_step, own.after_step) != (Method.before_step, Method.after_step)
 
