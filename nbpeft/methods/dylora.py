@@ -47,7 +47,7 @@ class DyLora(PeftMethod):
     ) -> ModulesMount:
         from nbpeft.tuners.nested import NestedMount
 
-        return NestedMount(**vars(super().mount(root, settings, material)))
+        return NestedMount.of(super().mount(root, settings, material))
 
     def load(self, root: nn.Module, folder: Path, rank: int | None = None) -> ModulesMount:
         """The adapter from `folder`, whole; or, with `rank`, a plain LoRA of that rank cut out."""
@@ -55,7 +55,7 @@ class DyLora(PeftMethod):
 
         if rank is not None:
             return self.cut(root, folder, rank)
-        return NestedMount(**vars(super().load(root, folder)))
+        return NestedMount.of(super().load(root, folder))
 
     def _complete(self, root: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
         init = settings.get("init_lora_weights", True)

@@ -32,8 +32,9 @@ class Survey:
 class Mount(Protocol):
     """One adapter over one base. Holds submodules, never the root: a dropped model is freed."""
 
-    rebinds: bool
-    """Whether names of the user's that hold the model must hold `model(root)` while attached."""
+    @property
+    def rebinds(self) -> bool:
+        """Whether the user's names of the model must hold `model(root)` while it is attached."""
 
     @property
     def trainable_parameters(self) -> int:

@@ -8,16 +8,15 @@ they are trained on. What is kept in the end is tuned parameters: `sparse`.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from nbpeft.mounts.freezing import Freezing
+from nbpeft.mounts.base import BaseMount
 from nbpeft.mounts.modules import Swap, follow, put
 from nbpeft.mounts.sparse import SparseMount, sparse
 
@@ -107,14 +106,12 @@ def own_parameters(layer: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return layer.named_parameters(recurse=False)
 
 
-@dataclass
-class DiffMount:
+@dataclass(eq=False)
+class DiffMount(BaseMount):
     """Differences in training; see `nbpeft.mounts.Mount` for the contract."""
 
     swaps: list[Swap]
     config: Mapping[str, Any]
-    rebinds: bool = False
-    _freezing: Freezing = field(default_factory=Freezing)
 
     @property
     def diffs(self) -> list[Diff]:
@@ -127,26 +124,6 @@ class DiffMount:
         return [p for d in self.diffs for p in (d.w, d.alpha) if p is not None
                 and not (d.fixed and p is d.alpha)]  # fmt: skip
 
-    @property
-    def trainable_parameters(self) -> int:
-        """Differences and their gates."""
-        return sum(p.numel() for p in self.trainable)
-
-    @property
-    def extra_bytes(self) -> int:
-        """Their bytes."""
-        return sum(p.numel() * p.element_size() for p in self.trainable)
-
-    def attach(self, root: nn.Module) -> None:
-        """Layers in, base frozen."""
-        self._freezing.freeze(root, but=self.trainable)
-        self.put_in(root)
-
-    def detach(self, root: nn.Module) -> None:
-        """Layers out, flags back."""
-        self.take_out(root)
-        self._freezing.thaw()
-
     def put_in(self, root: nn.Module) -> None:
         """Pointers in."""
         for swap in self.swaps:
@@ -157,15 +134,6 @@ class DiffMount:
         """Pointers back."""
         for swap in self.swaps:
             put(root, swap.parent, swap.child, swap.base)
-
-    def model(self, root: nn.Module) -> nn.Module:
-        """The root itself."""
-        return root
-
-    @contextlib.contextmanager
-    def as_peft(self, root: nn.Module) -> Iterator[nn.Module]:
-        """The root itself."""
-        yield root
 
     def save(self, root: nn.Module, folder: Path) -> None:
         """What is kept of it."""

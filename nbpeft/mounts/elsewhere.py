@@ -44,7 +44,7 @@ def load(root: nn.Module, folder: Path) -> modules.ModulesMount | prompts.Prompt
         _share(swap)
     own = {id(p): p for s in mount.swaps for p in s.adapter.parameters()}
     base = {id(p) for p in root.parameters()}
-    mount.extra_bytes = sum(p.numel() * p.element_size() for i, p in own.items() if i not in base)
+    mount.own = [p for i, p in own.items() if i not in base]
     return mount
 
 

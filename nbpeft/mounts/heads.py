@@ -6,10 +6,9 @@ as ever: labels come from `model(root)`, a classifier around the body that is ma
 
 from __future__ import annotations
 
-import contextlib
 import json
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from nbpeft.errors import AdapterError
-from nbpeft.mounts.freezing import Freezing
+from nbpeft.mounts.base import BaseMount
 
 CONFIG = "head.json"
 WEIGHTS = "head.safetensors"
@@ -83,40 +82,19 @@ class Classifier(nn.Module):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-@dataclass
-class HeadMount:
+@dataclass(eq=False)
+class HeadMount(BaseMount):
     """A head over the body; see `nbpeft.mounts.Mount` for the contract."""
 
     head: nn.Module
     config: Mapping[str, Any]
     """How the head is built: `labels`, `layers`, `pooling`, …"""
-    rebinds: bool = False
-    _freezing: Freezing = field(default_factory=Freezing)
-    _classifier: weakref.ref[Classifier] | None = None
+    _classifier: weakref.ref[Classifier] | None = field(default=None, init=False)
 
     @property
     def trainable(self) -> list[nn.Parameter]:
         """The head's."""
         return list(self.head.parameters())
-
-    @property
-    def trainable_parameters(self) -> int:
-        """The head's."""
-        return sum(p.numel() for p in self.trainable)
-
-    @property
-    def extra_bytes(self) -> int:
-        """The head's."""
-        return sum(p.numel() * p.element_size() for p in self.trainable)
-
-    def attach(self, root: nn.Module) -> None:
-        """Body frozen, head trainable."""
-        self._freezing.freeze(root, but=self.trainable)
-        self.put_in(root)
-
-    def detach(self, root: nn.Module) -> None:
-        """Flags back."""
-        self._freezing.thaw()
 
     def put_in(self, root: nn.Module) -> None:
         """The head follows the model's mode and device; nothing in the tree changes."""
@@ -136,11 +114,6 @@ class HeadMount:
             self._classifier = weakref.ref(found)
         found.training = root.training
         return found
-
-    @contextlib.contextmanager
-    def as_peft(self, root: nn.Module) -> Iterator[nn.Module]:
-        """The classifier."""
-        yield self.model(root)
 
     def save(self, root: nn.Module, folder: Path) -> None:
         """Write the head's arrays, and how it is built."""

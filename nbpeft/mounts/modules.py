@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from peft import (
@@ -26,7 +26,7 @@ from torch import nn
 
 from nbpeft.guard import Guard
 from nbpeft.mounts import Survey
-from nbpeft.mounts.freezing import Freezing
+from nbpeft.mounts.base import BaseMount
 from nbpeft.quiet import quiet
 
 
@@ -40,28 +40,27 @@ class Swap:
     adapter: nn.Module
 
 
-@dataclass
-class ModulesMount:
+@dataclass(eq=False)
+class ModulesMount(BaseMount):
     """Adapter layers over a base; see `nbpeft.mounts.Mount` for the contract."""
 
     swaps: list[Swap]
     shell: PeftModel
     """PEFT's own model with the root taken out: it knows the config and how to save."""
-    trainable: list[nn.Parameter]
-    trainable_parameters: int
-    extra_bytes: int
-    rebinds: bool = False
-    _freezing: Freezing = field(default_factory=Freezing)
+    own: list[nn.Parameter]
+    """The adapter's, and copies of base parameters that it writes into."""
+    tuned: list[nn.Parameter]
+    """Those that are trained."""
 
-    def attach(self, root: nn.Module) -> None:
-        """Pointers in, base frozen, adapter trainable."""
-        self._freezing.freeze(root, but=self.trainable)
-        self.put_in(root)
+    @property
+    def trainable(self) -> list[nn.Parameter]:
+        """Those of the adapter that PEFT would train."""
+        return self.tuned
 
-    def detach(self, root: nn.Module) -> None:
-        """Pointers back, flags back."""
-        self.take_out(root)
-        self._freezing.thaw()
+    @property
+    def held(self) -> list[nn.Parameter]:
+        """With the copies."""
+        return self.own
 
     def put_in(self, root: nn.Module) -> None:
         """Pointers in; adapter layers follow the mode and the device of their places."""
@@ -76,10 +75,6 @@ class ModulesMount:
             # modules inside, but copies (see `private_copies`) do not pass it on.
             swap.base.train(swap.adapter.training)
             put(root, swap.parent, swap.child, swap.base)
-
-    def model(self, root: nn.Module) -> nn.Module:
-        """The root itself."""
-        return root
 
     @contextlib.contextmanager
     def as_peft(self, root: nn.Module) -> Iterator[PeftModel]:
@@ -112,15 +107,9 @@ def build(
         shell = make(root)
         swaps = list(_changed(root, guard.tree()))
         own = _own_parameters(swaps, guard)
-        trainable = [p for p in own if p.requires_grad]
+        tuned = [p for p in own if p.requires_grad]
         _unbind(shell)
-    return ModulesMount(
-        swaps=swaps,
-        shell=shell,
-        trainable=trainable,
-        trainable_parameters=sum(p.numel() for p in trainable),
-        extra_bytes=sum(p.numel() * p.element_size() for p in own),
-    )
+    return ModulesMount(swaps, shell, own, tuned)
 
 
 def fresh(config: PeftConfig) -> Callable[[nn.Module], PeftModel]:

@@ -8,10 +8,9 @@ pointers only. The price is a copy of what is tuned; `extra_bytes` says how larg
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import nn
 
 from nbpeft.errors import AdapterError, quoted
 from nbpeft.mounts import Survey
-from nbpeft.mounts.freezing import Freezing
+from nbpeft.mounts.base import BaseMount
 
 CONFIG = "tuned_parameters.json"
 WEIGHTS = "tuned_parameters.safetensors"
@@ -40,8 +39,8 @@ class Tuned:
     own: nn.Parameter
 
 
-@dataclass
-class ParametersMount:
+@dataclass(eq=False)
+class ParametersMount(BaseMount):
     """Tuned values of base parameters; see `nbpeft.mounts.Mount` for the contract."""
 
     tuned: list[Tuned]
@@ -49,28 +48,11 @@ class ParametersMount:
     """What is written beside the values: the method and its settings."""
     whole: bool
     """Whether these are all of the base's parameters."""
-    rebinds: bool = False
-    _freezing: Freezing = field(default_factory=Freezing)
 
     @property
-    def trainable_parameters(self) -> int:
-        """Values that are tuned."""
-        return sum(tuned.own.numel() for tuned in self.tuned)
-
-    @property
-    def extra_bytes(self) -> int:
-        """The copies."""
-        return sum(tuned.own.numel() * tuned.own.element_size() for tuned in self.tuned)
-
-    def attach(self, root: nn.Module) -> None:
-        """Slots taken, what isn't tuned frozen."""
-        self._freezing.freeze(root, but=[tuned.own for tuned in self.tuned])
-        self.put_in(root)
-
-    def detach(self, root: nn.Module) -> None:
-        """Slots and flags back."""
-        self.take_out(root)
-        self._freezing.thaw()
+    def trainable(self) -> list[nn.Parameter]:
+        """The tuned values."""
+        return [tuned.own for tuned in self.tuned]
 
     def put_in(self, root: nn.Module) -> None:
         """The tuned values stand in the tree, on the device where the base's lay."""
@@ -83,15 +65,6 @@ class ParametersMount:
         for tuned in self.tuned:
             _move(tuned.base, tuned.own)
             _fill(root, tuned.slots, tuned.base)
-
-    def model(self, root: nn.Module) -> nn.Module:
-        """The root itself."""
-        return root
-
-    @contextlib.contextmanager
-    def as_peft(self, root: nn.Module) -> Iterator[nn.Module]:
-        """The root itself: nothing is wrapped."""
-        yield root
 
     def save(self, root: nn.Module, folder: Path) -> None:
         """Write the tuned values by name, and `config`; a whole model as transformers reads it."""

@@ -7,11 +7,10 @@ without the model, and makes the wrapper for whoever asks: the model is never he
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from torch import nn
 
 from nbpeft.guard import Guard
 from nbpeft.mounts import Survey
-from nbpeft.mounts.freezing import Freezing
+from nbpeft.mounts.base import BaseMount
 from nbpeft.quiet import quiet
 
 LEFT = (("", "prepare_inputs_for_generation"), ("model", "generation_config"))
@@ -35,41 +34,24 @@ def is_wrapper(value: object) -> bool:
     return isinstance(value, PeftModel) and value in _WRAPPERS
 
 
-@dataclass
-class PromptMount:
+@dataclass(eq=False)
+class PromptMount(BaseMount):
     """A soft prompt before a model's input; see `nbpeft.mounts.Mount` for the contract."""
 
     shell: PeftModel
     """PEFT's wrapper with the model taken out."""
-    rebinds: bool = True
-    _freezing: Freezing = field(default_factory=Freezing)
-    _lacks: list[tuple[str, str]] = field(default_factory=list)
-    _wrapper: weakref.ref[PeftModel] | None = None
+    _lacks: list[tuple[str, str]] = field(default_factory=list, init=False)
+    _wrapper: weakref.ref[PeftModel] | None = field(default=None, init=False)
+
+    @property
+    def rebinds(self) -> bool:
+        """Names of the model must hold the wrapper."""
+        return True
 
     @property
     def trainable(self) -> list[nn.Parameter]:
         """The prompt, or the encoder that makes it."""
         return list(self.shell.prompt_encoder.parameters())
-
-    @property
-    def trainable_parameters(self) -> int:
-        """Of the prompt and of the encoder that makes it."""
-        return sum(p.numel() for p in self.trainable)
-
-    @property
-    def extra_bytes(self) -> int:
-        """Their bytes."""
-        return sum(p.numel() * p.element_size() for p in self.trainable)
-
-    def attach(self, root: nn.Module) -> None:
-        """Base frozen, prompt trainable."""
-        self._freezing.freeze(root, but=self.trainable)
-        self.put_in(root)
-
-    def detach(self, root: nn.Module) -> None:
-        """Flags back."""
-        self.take_out(root)
-        self._freezing.thaw()
 
     def put_in(self, root: nn.Module) -> None:
         """The prompt follows the model's mode and device; nothing in the tree changes."""
@@ -98,11 +80,6 @@ class PromptMount:
             self._wrapper = weakref.ref(wrapper)
         wrapper.training = root.training
         return wrapper
-
-    @contextlib.contextmanager
-    def as_peft(self, root: nn.Module) -> Iterator[PeftModel]:
-        """The wrapper."""
-        yield self.model(root)
 
     def save(self, root: nn.Module, folder: Path) -> None:
         """Write `adapter_model.safetensors` and `adapter_config.json`: the prompt, no encoder."""

@@ -19,7 +19,7 @@ PLACES, VALUES = " places", " values"
 """What follows a parameter's name in the file: places in it, flat, and the differences there."""
 
 
-@dataclass
+@dataclass(eq=False)
 class SparseMount(ParametersMount):
     """Tuned values of which few differ from the base's."""
 

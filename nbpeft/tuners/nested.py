@@ -18,6 +18,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional
 
+from nbpeft.mounts import Mount
 from nbpeft.mounts.modules import ModulesMount
 
 MARK = "dylora.json"
@@ -105,9 +106,15 @@ def nest_all(model: PeftModel, *, last_only: bool) -> PeftModel:
     return model
 
 
-@dataclass
+@dataclass(eq=False)
 class NestedMount(ModulesMount):
     """A mount whose folder also says how it was trained; see `nbpeft.mounts.Mount`."""
+
+    @classmethod
+    def of(cls, mount: Mount) -> Self:
+        """The same mount, which is one of modules."""
+        assert isinstance(mount, ModulesMount)
+        return cls(mount.swaps, mount.shell, mount.own, mount.tuned)
 
     def save(self, root: nn.Module, folder: Path) -> None:
         """A plain LoRA, and `dylora.json`."""
