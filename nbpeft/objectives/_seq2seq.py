@@ -7,14 +7,10 @@ transformers' own Trainer (huggingface.co/docs/transformers/tasks/translation).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from nbpeft.objectives.sft import SFT
-from nbpeft.request import LossOn
-
-if TYPE_CHECKING:
-    from nbpeft.data import Mix, Rows, Source
 
 ONLY_TRL = frozenset(
     {
@@ -30,6 +26,8 @@ ONLY_TRL = frozenset(
 
 class Seq2SeqSFT(SFT):
     """SFT's words and defaults, with rows, batch and trainer of an encoder-decoder."""
+
+    apart: ClassVar[bool] = True
 
     def trainer_class(self) -> type[Any]:
         """The Trainer of transformers, made to count tokens as TRL's trainers do."""
@@ -70,29 +68,6 @@ class Seq2SeqSFT(SFT):
                 super().log({**logs, "num_tokens": self._tokens}, *args, **keywords)
 
         return Seq2Seq
-
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
-        """Prompts as input_ids, their answers as labels; no raw text."""
-        from nbpeft import data
-
-        return data.tokenize(
-            source,
-            tokenizer,
-            columns=columns,
-            eval=eval,
-            max_length=max_length,
-            loss_on=loss_on,
-            apart=True,
-        )
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Pad each side on the right to its longest; padding is masked by position."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbpeft.architectures import Architecture
 from nbpeft.objectives import Objective, objectives
@@ -39,6 +39,9 @@ RESERVED = frozenset(
 
 class SFT(Objective):
     """TRL's SFTTrainer and loss over rows that nbpeft has tokenized and masked."""
+
+    apart: ClassVar[bool] = False
+    """Whether a row's prompt is read and its answer written apart."""
 
     def on(self, architecture: Architecture) -> Objective:
         """Encoder-decoders are trained by transformers' own trainer: TRL's knows decoders only."""
@@ -82,6 +85,7 @@ class SFT(Objective):
             eval=eval,
             max_length=max_length,
             loss_on=loss_on,
+            apart=self.apart,
         )
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
