@@ -61,8 +61,8 @@ test-notebooks: venv ## every notebook run again, its outputs compared (nbval), 
 test-browser: venv ## the quickstart in a real JupyterLab in Chromium; screenshots in build/screenshots
 	@$(PY) -m pytest -q tests/browser
 
-test-colab: $(COLAB_READY) ## the magics in a kernel with Colab's versions
-	@$(COLAB)/bin/python -m pytest -q tests/colab
+test-colab: $(COLAB_READY) ## the magics in a kernel with Colab's versions, and every method on them
+	@$(COLAB)/bin/python -m pytest -q tests/colab tests/train/test_mounts.py
 
 test-binder: venv ## Binder's steps in a clean environment
 	@$(PY) -m pytest -q tests/binder

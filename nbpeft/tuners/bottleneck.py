@@ -103,51 +103,66 @@ class BottleneckConfig(PeftConfig):
 
 
 class BottleneckLayer(nn.Module, BaseTunerLayer):
-    """A sublayer's last module with an adapter behind it, or a norm layer with a trained copy."""
+    """A sublayer's last module with an adapter behind it, or a norm layer with a trained copy.
 
-    adapter_layer_names = ("bottleneck_adapters",)
+    The adapter is x + up(activation(down(x))), for x of shape (…, width).
+    """
+
+    # A dict a module, in it an entry an adapter: PEFT 0.20 finds an adapter's weights by its name
+    # standing last but one in their paths, and passes over the others.
+    adapter_layer_names = ("bottleneck_down", "bottleneck_up", "bottleneck_norm")
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
         self.base_layer = base_layer
-        self.bottleneck_adapters = nn.ModuleDict({})
+        self.bottleneck_down = nn.ModuleDict({})
+        self.bottleneck_up = nn.ModuleDict({})
+        self.bottleneck_norm = nn.ModuleDict({})
+        self.dropouts = nn.ModuleDict({})
+        self.activations: dict[str, nn.Module] = {}
         self.merged_adapters: list[str] = []
 
-    def add(self, adapter_name: str, adapter: nn.Module, config: BottleneckConfig) -> None:
-        """Put an adapter under a name; the active one from now on."""
-        self.bottleneck_adapters[adapter_name] = adapter
+    def add_norm(self, adapter_name: str, config: BottleneckConfig) -> None:
+        """A copy of the norm layer to train; the active one from now on."""
+        self.bottleneck_norm[adapter_name] = copy.deepcopy(self.get_base_layer())
+        self.set_adapter(adapter_name, inference_mode=config.inference_mode)
+
+    def add_network(
+        self, adapter_name: str, width: int, size: int, config: BottleneckConfig
+    ) -> None:
+        """A network of `size` units near the identity; the active one from now on."""
+        at = next(self.get_base_layer().parameters())
+        for dictionary, sizes in (
+            (self.bottleneck_down, (width, size)),
+            (self.bottleneck_up, (size, width)),
+        ):
+            linear = nn.Linear(*sizes)
+            nn.init.trunc_normal_(linear.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
+            nn.init.zeros_(linear.bias)
+            if not linear.weight.is_meta:
+                linear.to(at.device, torch.float32 if at.dtype.itemsize < 4 else at.dtype)
+            dictionary[adapter_name] = linear
+        self.dropouts[adapter_name] = nn.Dropout(config.dropout)
+        self.activations[adapter_name] = ACT2FN[config.activation]
         self.set_adapter(adapter_name, inference_mode=config.inference_mode)
 
     def forward(self, x: torch.Tensor, *args: Any, **keywords: Any) -> Any:
         """What the base gives, (…, width) or a tuple that begins with it, adapted."""
-        active = [a for a in self.active_adapters if a in self.bottleneck_adapters]
-        if self.disable_adapters or not active:
+        known = [*self.bottleneck_down, *self.bottleneck_norm]
+        active = next((name for name in self.active_adapters if name in known), None)
+        if self.disable_adapters or active is None:
             return self.base_layer(x, *args, **keywords)
-        adapter = self.bottleneck_adapters[active[0]]
-        if not isinstance(adapter, Bottleneck):
-            return adapter(x, *args, **keywords)
+        if active in self.bottleneck_norm:
+            return self.bottleneck_norm[active](x, *args, **keywords)
         result = self.base_layer(x, *args, **keywords)
         if isinstance(result, tuple):  # a mixture of experts may tell its routing as well
-            return (adapter(result[0]), *result[1:])
-        return adapter(result)
+            return (self._adapted(result[0], active), *result[1:])
+        return self._adapted(result, active)
 
-
-class Bottleneck(nn.Module):
-    """x + up(activation(down(x))), for x of shape (…, width)."""
-
-    def __init__(self, width: int, size: int, activation: str, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.down = nn.Linear(width, size)
-        self.activation = ACT2FN[activation]
-        self.up = nn.Linear(size, width)
-        for linear in (self.down, self.up):
-            nn.init.trunc_normal_(linear.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
-            nn.init.zeros_(linear.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inner = self.down(self.dropout(x).to(self.down.weight.dtype))
-        return x + self.up(self.activation(inner)).to(x.dtype)
+    def _adapted(self, x: torch.Tensor, active: str) -> torch.Tensor:
+        down, up = self.bottleneck_down[active], self.bottleneck_up[active]
+        inner = down(self.dropouts[active](x).to(down.weight.dtype))
+        return x + up(self.activations[active](inner)).to(x.dtype)
 
 
 class BottleneckModel(BaseTuner):
@@ -176,18 +191,12 @@ class BottleneckModel(BaseTuner):
         parameter_name: str | None = None,
     ) -> None:
         layer = target if isinstance(target, BottleneckLayer) else BottleneckLayer(target)
-        base: Any = layer.get_base_layer()
         if _part(peft_config, current_key) == "norm":
-            adapter: nn.Module = copy.deepcopy(base)
+            layer.add_norm(adapter_name, peft_config)
         else:
             size = _size(peft_config, self.model, current_key)
-            adapter = Bottleneck(
-                self._width(base), size, peft_config.activation, peft_config.dropout
-            )
-            at = next(base.parameters())
-            if not any(p.is_meta for p in adapter.parameters()):
-                adapter.to(at.device, torch.float32 if at.dtype.itemsize < 4 else at.dtype)
-        layer.add(adapter_name, adapter, peft_config)
+            width = self._width(layer.get_base_layer())
+            layer.add_network(adapter_name, width, size, peft_config)
         if adapter_name not in self.active_adapters:
             layer.requires_grad_(requires_grad=False)
         setattr(parent, target_name, layer)

@@ -197,7 +197,7 @@ def test_bottleneck_begins_near_the_identity_and_norms_can_stay(tune):
     begun = logits(tune.model)
     assert 0 < (begun - bare).abs().max() < 0.05 * bare.abs().max()
     names = [n for n, p in tune.model.named_parameters() if p.requires_grad]
-    assert {n.rpartition("default.")[2].split(".")[0] for n in names} == {"down", "up"}
+    assert {n.split(".")[-3] for n in names} == {"bottleneck_down", "bottleneck_up"}
 
 
 def test_bottleneck_learns(tune):

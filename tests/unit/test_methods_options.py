@@ -17,6 +17,7 @@ from nbpeft.methods import methods
 from nbpeft.objectives import objectives
 from nbpeft.settings import Fields
 from nbpeft.tuners import structure
+from nbpeft.tuners.bottleneck import BottleneckLayer
 
 
 def sample(hint):
@@ -128,10 +129,11 @@ def test_a_mixture_of_experts_is_adapted_behind_the_experts():
     before = outputs(model)
     mount = entry.mount(model, {})
     mount.attach(model)
-    adapted = [m for m in model.modules() if type(m).__name__ == "Bottleneck"]
-    assert len(adapted) == 4
+    adapted = [m.bottleneck_up for m in model.modules() if isinstance(m, BottleneckLayer)]
+    networks = [up["default"] for up in adapted if len(up)]
+    assert len(networks) == 4
     with torch.no_grad():
-        adapted[-1].up.bias += 1.0
+        networks[-1].bias += 1.0
     assert not torch.allclose(outputs(model), before, atol=1e-2)
 
 
@@ -142,7 +144,7 @@ def test_sizes_go_to_equal_shares_of_the_layers():
     )  # fmt: skip
     model = tf.LlamaForCausalLM(config)
     methods.get("bottleneck").mount(model, {"bottleneck_size": [1, 2, 3]}).attach(model)
-    sizes = [layer.mlp.down_proj.bottleneck_adapters["default"].down.out_features
+    sizes = [layer.mlp.down_proj.bottleneck_down["default"].out_features
              for layer in model.model.layers]  # fmt: skip
     assert sizes == [1, 1, 2, 2, 3, 3]
 
