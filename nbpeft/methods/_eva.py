@@ -59,7 +59,9 @@ def _padded(group: list[dict[str, Any]]) -> dict[str, Any]:
     width = max(len(row["input_ids"]) for row in group)
 
     def column(values: list[list[int]], pad: int) -> torch.Tensor:
-        return torch.tensor([list(v) + [pad] * (width - len(v)) for v in values])
+        # PEFT picks inputs by the labels, place by place: an encoder-decoder's, which are of
+        # another length, are made as long.
+        return torch.tensor([[*v, *[pad] * width][:width] for v in values])
 
     return {
         "input_ids": column([row["input_ids"] for row in group], 0),

@@ -184,3 +184,12 @@ def test_a_look_reads_as_the_kernel_s_t5_does(t5, tokenizer):
 def test_what_only_trl_s_trainer_does_is_refused(tune):
     with pytest.raises(RequestError, match=r"^loss_type is set by nbpeft itself"):
         tune("one", loss_type="dft")
+
+
+def test_eva_begins_from_prompts_and_answers_of_other_lengths(tune, t5):
+    rows = [*ROWS, {"prompt": "Go on.", "completion": "and on " * 9}]
+    tune("explained", method="lora", init_lora_weights="eva", rank=2, data=rows, eval=0)
+    before = {name: p.detach().clone() for name, p in t5.named_parameters()}
+    nbpeft.attach("explained", model=t5)
+    nbpeft.attach(None, model=t5)
+    assert all(torch.equal(p, before[name]) for name, p in t5.named_parameters())
