@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Architecture = Literal["decoder", "encoder-decoder", "encoder"]
 
+SENSES = ("vision_config", "audio_config")
+"""Where a config speaks of pictures or sounds that a model takes beside text."""
+
 TASKS: dict[Architecture, str] = {
     "decoder": "CAUSAL_LM",
     "encoder-decoder": "SEQ_2_SEQ_LM",
@@ -37,6 +40,12 @@ def architecture_of(root: nn.Module) -> Architecture:
             f"{type(root).__name__} reads {model.main_input_name}, not text: nbpeft tunes text "
             "models; load one with AutoModelForCausalLM.from_pretrained."
         )
+    for part in SENSES:
+        if getattr(config, part, None) is not None:
+            raise ModelError(
+                f"{type(root).__name__} sees or hears as well ({part}): nbpeft tunes text models; "
+                "load one with AutoModelForCausalLM.from_pretrained."
+            )
     writes = model.can_generate()
     if config.is_encoder_decoder:
         return "encoder-decoder" if writes else "encoder"

@@ -89,6 +89,22 @@ def build_vit() -> Any:
     return _built(lambda: transformers.ViTModel(config))
 
 
+def build_llava() -> Any:
+    """A model that reads pictures beside text."""
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(
+            hidden_size=WIDTH,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=48,
+            image_size=16,
+            patch_size=8,
+        ),
+        text_config=transformers.LlamaConfig(vocab_size=VOCABULARY, **GROUPED),
+    )
+    return _built(lambda: transformers.LlavaForConditionalGeneration(config))
+
+
 def _built(make: Callable[[], Any]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -195,6 +195,12 @@ def test_a_model_that_reads_pictures_is_refused(tokenizer):
     )
 
 
+def test_a_model_that_reads_pictures_beside_text_is_refused(tokenizer):
+    said = refusal(architectures.build_llava(), tokenizer)
+    assert said.startswith("LlavaForConditionalGeneration ")
+    assert "nbpeft tunes text models" in said
+
+
 @pytest.fixture
 def for_decoders():
     objectives.add(SFT(name="planted", summary="", gives=frozenset({"causal logits"})))
