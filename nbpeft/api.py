@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.errors import ModelError, RequestError
+from nbpeft import variables
+from nbpeft.errors import RequestError
 from nbpeft.events import Events
 from nbpeft.listing.adapters import Adapters
 from nbpeft.request import LossOn, Request
+from nbpeft.variables import handle_of, reader_of, tokenizer_of
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from nbpeft.attaching import AttachRequest, Sizes
     from nbpeft.comparison import Comparison, Prompt
     from nbpeft.comparison.losses import Losses
     from nbpeft.data.looking.look import Look
     from nbpeft.listing.one import Description
     from nbpeft.run import Run
-    from nbpeft.session.models import Handle
     from nbpeft.session.record import Record
     from nbpeft.session.session import Attached
 
@@ -43,7 +41,7 @@ def finetune(
 
     named, live = _sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
     request = from_call(name, {**words, **named})
-    return execute(request, Bindings(namespace=namespace(), **live))
+    return execute(request, Bindings(namespace=variables.namespace(), **live))
 
 
 def execute(request: Request, bindings: Any) -> Run:
@@ -95,8 +93,8 @@ def execute_attach(
     handle = handle_of(model if model is not None else asked.model)
     if asked.dry_run:
         return count_only(handle, asked)
-    if tokenizer is None and (asked.tokenizer or len(tokenizers_in(namespace())) == 1):
-        tokenizer = find_tokenizer(namespace(), asked.tokenizer).value
+    if tokenizer is None and (asked.tokenizer or len(tokenizers_in(variables.namespace())) == 1):
+        tokenizer = find_tokenizer(variables.namespace(), asked.tokenizer).value
     return attach_(current(), handle, asked, tokenizer)
 
 
@@ -116,15 +114,12 @@ def compare(
     from nbpeft.comparison import compare as compare_
     from nbpeft.comparison.questions import questions
     from nbpeft.session import current
-    from nbpeft.session.models import find_tokenizer
 
     named, live = _sorted_out(data=data, model=model, tokenizer=tokenizer)
     request = CompareRequest.of({**words, **named})
-    asked, expected = questions(request, prompts, live.get("data"), namespace())
+    asked, expected = questions(request, prompts, live.get("data"), variables.namespace())
     session, handle = current(), handle_of(live.get("model", request.model))
-    tokenizer = live.get("tokenizer")
-    if tokenizer is None:
-        tokenizer = find_tokenizer(namespace(), request.tokenizer).value
+    tokenizer = tokenizer_of(live.get("tokenizer", request.tokenizer))
     names = [names] if isinstance(names, str) else names or ["base", *session.names(handle)]
     if asked is None:
         asked = session.sample_prompts(handle, names)
@@ -157,22 +152,20 @@ def evaluate(
     from nbpeft.comparison.losses import losses
     from nbpeft.data import read_mix
     from nbpeft.objectives import objectives
-    from nbpeft.prepare import refuse_model
+    from nbpeft.prepare import refuse_model, row_length
     from nbpeft.session import current
-    from nbpeft.session.models import find_tokenizer
 
     session, handle = current(), handle_of(model)
     architecture = architecture_of(handle.root)
     refuse_model(handle.root, objectives.get("sft"), architecture)
     objective = objectives.get("sft").on(architecture)
-    if tokenizer is None or isinstance(tokenizer, str):
-        tokenizer = find_tokenizer(namespace(), tokenizer).value
+    tokenizer = tokenizer_of(tokenizer)
     rows = objective.rows(
-        read_mix(data, namespace()),
+        read_mix(data, variables.namespace()),
         tokenizer,
         columns=coerce("columns", columns, dict[str, str] | None),
         eval=0,
-        max_length=_row_length(max_length, handle.root),
+        max_length=row_length(max_length, handle.root),
         loss_on=coerce("loss_on", loss_on, LossOn),
     )
     names = [names] if isinstance(names, str) else names or ["base", *session.names(handle)]
@@ -200,12 +193,12 @@ def describe(name: str, *, model: Any = None, tokenizer: Any = None) -> Descript
     from nbpeft.session.models import find_tokenizer, models_in, tokenizers_in
 
     session = current()
-    for value in [model] if model is not None else models_in(namespace()).values():
+    for value in [model] if model is not None else models_in(variables.namespace()).values():
         handle_of(value)  # so that the session knows it
     record, handle = session.find(name)
     if tokenizer is None or isinstance(tokenizer, str):
-        several = tokenizer is None and len(tokenizers_in(namespace())) != 1
-        tokenizer = None if several else find_tokenizer(namespace(), tokenizer).value
+        several = tokenizer is None and len(tokenizers_in(variables.namespace())) != 1
+        tokenizer = None if several else find_tokenizer(variables.namespace(), tokenizer).value
     return describe_(session, record, handle, tokenizer)
 
 
@@ -236,54 +229,24 @@ def look(
     from nbpeft.coerce import coerce
     from nbpeft.data import read_mix
     from nbpeft.data.looking.look import look as look_
-    from nbpeft.session.models import find_tokenizer
+    from nbpeft.prepare import row_length
 
-    if tokenizer is None or isinstance(tokenizer, str):
-        tokenizer = find_tokenizer(namespace(), tokenizer).value
+    tokenizer = tokenizer_of(tokenizer)
     if isinstance(eval, int | float):
         raise RequestError(
             f"eval can't be {eval}: a look is at all rows; give held-out data: eval=test."
         )
-    reader = _reader(model)
+    reader = reader_of(model)
     return look_(
-        read_mix(data, namespace()),
+        read_mix(data, variables.namespace()),
         tokenizer,
         columns=coerce("columns", columns, dict[str, str] | None),
-        eval=None if eval is None else read_mix(eval, namespace()),
-        max_length=_row_length(max_length, reader),
+        eval=None if eval is None else read_mix(eval, variables.namespace()),
+        max_length=row_length(max_length, reader),
         loss_on=coerce("loss_on", loss_on, LossOn),
         rows=coerce("rows", rows, list[int] | None),
         apart=reader is not None and architecture_of(reader) == "encoder-decoder",
     )
-
-
-def _reader(model: Any) -> nn.Module | None:
-    """The model that would read the rows: as given, or the kernel's only one if there is one."""
-    from nbpeft.session.models import find_model, root_of
-
-    if model is None or isinstance(model, str):
-        try:
-            model = find_model(namespace(), model).value
-        except ModelError:
-            if model is not None:
-                raise
-            return None
-    return root_of(model)
-
-
-def _row_length(given: Any, reader: nn.Module | None) -> int:
-    """Tokens a row as a run would cut it: as given, by `%config`, or by the model."""
-    from nbpeft.coerce import coerce
-    from nbpeft.config import settings
-    from nbpeft.prepare import default_max_length
-
-    wanted = settings().defaults.get("max_length") if given is None else given
-    if wanted is None:
-        return default_max_length(reader)
-    length: int = coerce("max_length", wanted, int)
-    if length <= 0:
-        raise RequestError(f"max_length must be above 0, not {length}.")
-    return length
 
 
 def save(name: str, *, model: Any = None) -> Record:
@@ -291,27 +254,6 @@ def save(name: str, *, model: Any = None) -> Record:
     from nbpeft.session import current
 
     return current().save(handle_of(model), name)
-
-
-def handle_of(model: Any) -> Handle:
-    """The session's handle of a model given as object or name, or of the only one in the kernel."""
-    from nbpeft.session import current
-    from nbpeft.session.models import find_model
-
-    if model is None or isinstance(model, str):
-        model = find_model(namespace(), model).value
-    return current().handle(model)
-
-
-def namespace() -> Mapping[str, Any]:
-    """The user's variables: the notebook's, or those of the running script."""
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
-    if shell is not None:
-        variables: Mapping[str, Any] = shell.user_ns
-        return variables
-    return vars(sys.modules["__main__"])
 
 
 def _sorted_out(**given: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft import data
 from nbpeft.architectures import Architecture, architecture_of, window_of
+from nbpeft.coerce import coerce
 from nbpeft.config import settings as configured
 from nbpeft.errors import DataError, ModelError, RequestError
 from nbpeft.guard import process_state_kept
@@ -205,6 +206,17 @@ def default_max_length(root: nn.Module | None) -> int:
     """Tokens a row where nothing else is said: what the model can read, or DEFAULT_MAX_LENGTH."""
     window = None if root is None else window_of(root)
     return min(DEFAULT_MAX_LENGTH, window or DEFAULT_MAX_LENGTH)
+
+
+def row_length(given: Any, reader: nn.Module | None) -> int:
+    """Tokens a row as a run would cut it: as given, by `%config`, or by the model."""
+    wanted = configured().defaults.get("max_length") if given is None else given
+    if wanted is None:
+        return default_max_length(reader)
+    length: int = coerce("max_length", wanted, int)
+    if length <= 0:
+        raise RequestError(f"max_length must be above 0, not {length}.")
+    return length
 
 
 def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbpeft import api
+from nbpeft import api, variables
 from nbpeft.magics.help import finetune_help
 from nbpeft.prepare import Bindings
 from nbpeft.typed import from_cell
@@ -10,7 +10,7 @@ from nbpeft.typed import from_cell
 
 def finetune(line: str, cell: str = "") -> None:
     request, rows = from_cell(line, cell)
-    api.execute(request, Bindings(namespace=api.namespace(), data=rows))
+    api.execute(request, Bindings(namespace=variables.namespace(), data=rows))
 
 
 finetune.__doc__ = finetune_help()

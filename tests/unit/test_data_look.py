@@ -183,7 +183,7 @@ def test_three_displays_of_static_types(monkeypatch) -> None:
 @pytest.fixture
 def kernel(tiny_pair, monkeypatch):
     shell = new_shell()
-    monkeypatch.setattr("nbpeft.api.namespace", lambda: shell.user_ns)
+    monkeypatch.setattr("nbpeft.variables.namespace", lambda: shell.user_ns)
     shell.run_line_magic("load_ext", "nbpeft")
     model, tokenizer = tiny_pair
     model.config.max_position_embeddings = 300

@@ -3,7 +3,7 @@
 import pytest
 from test_errors import refusal
 
-from nbpeft import api, session
+from nbpeft import session, variables
 from nbpeft.config import NbPeft, settings
 from nbpeft.magics.adapters import peft_adapters
 from nbpeft.magics.attach import peft_attach
@@ -20,14 +20,14 @@ MESSAGES = [[{"role": "user", "content": "q"}, {"role": "assistant", "content": 
 def kernel(tiny_pair, monkeypatch, working_folder):
     """A kernel with a model, its tokenizer, rows, files, and the adapters pirate@1 and pirate@2."""
     model, tokenizer = tiny_pair
-    variables = {
+    own = {
         "model": model,
         "tokenizer": tokenizer,
         "chats": CHATS,
         "talks": {"messages": MESSAGES},
         "path": "data/chats.jsnl",
     }
-    monkeypatch.setattr(api, "namespace", lambda: variables)
+    monkeypatch.setattr("nbpeft.variables.namespace", lambda: own)
     monkeypatch.setattr(session, "_current", None)
     NbPeft.clear_instance()
     (working_folder / "data").mkdir()
@@ -154,7 +154,7 @@ def test_a_lone_module_name_is_a_list_of_one(kernel, capsys):
 @pytest.mark.parametrize("line", ["p --data chats --modle model", "p --data chats --modle=model"])
 def test_a_mistyped_flag_comes_before_what_it_would_have_said(kernel, monkeypatch, line):
     """With two models the question which one would send the user astray."""
-    two = dict(api.namespace())
+    two = dict(variables.namespace())
     two["other"] = type(two["model"])(two["model"].config)
-    monkeypatch.setattr(api, "namespace", lambda: two)
+    monkeypatch.setattr("nbpeft.variables.namespace", lambda: two)
     assert "Did you mean model?" in refusal(finetune, line)

@@ -26,7 +26,7 @@ LAYERS = (
     },
     {"guard", "generating", "mounts", "quiet", "tuners"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
-    {"prepare", "lineage", "run", "closing", "comparison", "listing", "attaching"},
+    {"prepare", "lineage", "run", "closing", "comparison", "listing", "attaching", "variables"},
     {"views", "magics", "api"},
 )
 # The four questions are answered apart (DESIGN). A type of another's contract may be named for
