@@ -110,6 +110,27 @@ as that was trained (scaled by alpha/r). Scaled up to alpha/k those do far bette
 so against them it must only be better."""
 
 
+def test_it_is_attached_at_any_rank(tune):
+    record = tune("any", method="dylora", rank=4, learning_rate=1e-2).record
+    base = logits(tune.model)
+    for rank in (1, 3, 4):
+        nbpeft.attach("any", rank=rank, model=tune.model)
+        found = logits(tune.model)
+        nbpeft.attach(None, model=tune.model)
+        mount = DYLORA.cut(tune.model, record.path, rank)
+        assert {len(p) for n, p in lora_a(mount)} == {rank}
+        mount.attach(tune.model)
+        assert torch.equal(logits(tune.model), found)
+        assert not torch.equal(found, base)
+        mount.detach(tune.model)
+        assert torch.equal(logits(tune.model), base)
+
+
+def lora_a(mount):
+    pairs = (pair for swap in mount.swaps for pair in swap.adapter.named_parameters())
+    return [(name, p) for name, p in pairs if "lora_A" in name]
+
+
 def test_cut_small_it_is_better_than_a_plain_lora_cut_small(tune, chats):
     words = {"rank": 8, "alpha": 16, "max_steps": 12, "batch_size": 8, "learning_rate": 3e-3}
     words |= {"data": chats.select(range(300)), "eval": 0}
