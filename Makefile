@@ -24,12 +24,12 @@ venv: $(READY) ## set up .venv (the other targets do it by themselves)
 
 $(READY): export PYTHON := $(PYTHON)
 $(READY):
-	@sh tools/venv.sh $(VENV) constraints.txt '[test,lab]'
+	@sh tools/venv.sh $(VENV) constraints.txt '[test,lab,quantize]'
 	@rm -f $(VENV)/.ready-*; touch $@
 
 $(COLAB_READY): export PYTHON := $(PYTHON)
 $(COLAB_READY):
-	@sh tools/venv.sh $(COLAB) constraints-colab.txt '' pytest pytest-timeout jupyter_client
+	@sh tools/venv.sh $(COLAB) constraints-colab.txt '[quantize]' pytest pytest-timeout jupyter_client
 	@rm -f $(COLAB)/.ready-*; touch $@
 
 demo: venv ## run the quickstart notebook headless and print what it compared

@@ -17,6 +17,14 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Bytes of a base's weights, adapters apart."""
+
+    as_loaded: int
+    quantized: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run before it starts: settings with their origin, and the figures that they lead to."""
 
@@ -39,6 +47,10 @@ class Plan:
     """Of the base."""
     extra_bytes: int
     """What the adapter and the copies of base weights that it needs take in memory."""
+    state: str = "as loaded"
+    """The precision of the base that is trained on."""
+    weights: Weights | None = None
+    """Bytes of the base's weights before and after, where it is quantized."""
     notes: tuple[str, ...] = ()
     """Plain lines: how the data was read, which template, what was dropped or cut."""
 

@@ -27,6 +27,7 @@ from nbpeft.session.names import check_name
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
 from nbpeft.settings import Fields, Layer, Settings, resolve
+from nbpeft.standing import counting, standing, wanted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,7 +87,10 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
     objective = objective.on(architecture)
     parent = parent_of(request, session, handle, method)
     tokenizer = _tokenizer(request, bindings)
-    with quiet(), handle.bare():
+    going_on = resumed or parent
+    before = None if going_on is None else going_on.state
+    state = wanted(handle, method, request.quantize, before)
+    with quiet(), counting(handle, state):
         chosen = resolve(
             request,
             method,
@@ -96,6 +100,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
             inherited=inherited(parent, resumed),
         )
         _check_trainer(objective, chosen, handle.root)
+        stands = standing(handle, method, chosen.method, state, in_place=request.in_place)
         rows = _rows(request, bindings, objective, tokenizer, chosen)
         survey = method.survey(handle.root, chosen.method)
     check_same_rows(resumed, rows)
@@ -116,7 +121,9 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         trainable_parameters=survey.trainable_parameters,
         total_parameters=handle.total_parameters,
         extra_bytes=survey.extra_bytes,
-        notes=(*rows.notes, *_notes(handle, parent, resumed)),
+        state=stands.state,
+        weights=stands.weights,
+        notes=(*rows.notes, *stands.notes, *_notes(handle, parent, resumed)),
     )
     return Prepared(
         request=request,

@@ -7,7 +7,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 
-LOGGERS = ("transformers", "peft", "trl", "accelerate", "datasets", "torch.utils.checkpoint")
+LOGGERS = (
+    "transformers", "peft", "trl", "accelerate", "bitsandbytes", "datasets",
+    "torch.utils.checkpoint",
+)  # fmt: skip
 
 
 @contextlib.contextmanager

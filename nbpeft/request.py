@@ -16,6 +16,9 @@ from typing import Any, Literal
 LossOn = Literal["all", "answers", "last"]
 """Which tokens of a row are trained: all, every answer's, or the last answer's."""
 
+Quantize = Literal["nf4", "fp4", "int8"]
+"""What a base's linear layers are quantized to: 4-bit NormalFloat or float, 8-bit integers."""
+
 
 def option(help: str, default: Any = None, *, shown: str = "", setting: bool = False) -> Any:
     """Declare an option: its help, its default, how its value is shown in the help.
@@ -42,6 +45,15 @@ class Request:
     )
     tokenizer: str | None = option("the tokenizer's variable; likewise", shown="X")
     method: str = option("what is trained", "lora", shown="METHOD")
+    quantize: Quantize | None = option(
+        "the base in 4 or 8 bits, in place, while it is trained and attached",
+        shown="nf4|fp4|int8",
+    )
+    in_place: bool = option(
+        "quantize for good, where the original weights can stay nowhere: the base as loaded is "
+        "gone until the model is loaded again",
+        False,
+    )
     objective: str = option("from what signal", "sft", shown="OBJECTIVE")
     place: str = option("where", "kernel", shown="PLACE")
     columns: dict[str, str] | None = option(

@@ -23,6 +23,7 @@ from nbpeft.methods import Material
 from nbpeft.places import Job, Outcome
 from nbpeft.places.stop import Stop
 from nbpeft.plan import Plan
+from nbpeft.precision.trap import keep_trainable
 from nbpeft.prepare import Bindings, Prepared, prepare
 from nbpeft.quiet import quiet
 from nbpeft.request import Request
@@ -64,7 +65,7 @@ def run(request: Request, session: Session, bindings: Bindings, events: Events) 
         events.emit(Planned(ready.plan, dry_run=request.dry_run))
         if request.dry_run:
             return Run(ready.plan, None)
-        with _reported(events), _scrubbed(), _guarded(ready):
+        with _reported(events), _scrubbed(), _on_base(ready), _guarded(ready):
             record, outcome, failure = _train(ready, session, events, stop)
     events.emit(finished(record, outcome))
     if failure is not None:
@@ -93,8 +94,8 @@ def _train(
     ready: Prepared, session: Session, events: Events, stop: Stop
 ) -> tuple[Record, Outcome, Exception | None]:
     """Mount over the bare base, train, keep; the base is bare again after."""
-    handle, root = ready.handle, ready.handle.root
-    with handle.bare(), tempfile.TemporaryDirectory(prefix="nbpeft-") as temporary:
+    root = ready.handle.root
+    with tempfile.TemporaryDirectory(prefix="nbpeft-") as temporary:
         mount = _mount(ready)
         mount.attach(root)
         try:
@@ -213,6 +214,7 @@ def _record(ready: Prepared, outcome: Outcome) -> Record:
         },
         parent=ready.parent.label if ready.parent else None,
         partial=outcome.stopped,
+        state=ready.plan.state,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
     )
@@ -225,6 +227,18 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "transformers", "peft", "trl")} | {
         "nbpeft": __version__
     }
+
+
+@contextlib.contextmanager
+def _on_base(ready: Prepared) -> Iterator[None]:
+    """The bare base in the precision that is trained on.
+
+    Around the guard: what that changes of the model isn't the training's, and holding on to what
+    the model held before would keep it in memory.
+    """
+    with ready.handle.bare(ready.plan.state, in_place=ready.request.in_place):
+        keep_trainable(ready.handle.root)
+        yield
 
 
 @contextlib.contextmanager

@@ -31,31 +31,35 @@ def attach(
         return session.attach(handle, None)
     if asked.kind == "set up":
         assert asked.method is not None
-        record = set_up(session, handle, asked.name, asked.method, asked.words, tokenizer=tokenizer)
+        record = set_up(
+            session, handle, asked.name, asked.method, asked.words,
+            tokenizer=tokenizer, quantize=asked.quantize, in_place=asked.in_place,
+        )  # fmt: skip
         done = session.attach(handle, record.label)
         about = [_about_new(record)]
         if handle.answering is not handle.face:  # a head is around the model, in no name of it
             about.append(f"classifier = nbpeft.attach({record.name!r}) is what to train")
         return _noted(done, *about)
     if asked.kind == "elsewhere":
-        loaded = load(session, handle, asked.name, asked.as_)
+        loaded = load(session, handle, asked.name, asked.as_, asked.quantize)
         notes = (_about_loaded(loaded.record, asked.name), *loaded.notes)
-        return _noted(session.attach(handle, loaded.record.label), *notes)
+        done = session.attach(handle, loaded.record.label, in_place=asked.in_place)
+        return _noted(done, *notes)
     label = asked.name if asked.rank is None else f"{asked.name}{CUT}{asked.rank}"
     if asked.kind == "sum" or CUT in label:
         record = session.derived(handle, label, Recipe.of(asked.words), asked.as_)
         return _noted(session.attach(handle, record.label), _about_made(record))
-    return session.attach(handle, label)
+    return session.attach(handle, label, in_place=asked.in_place)
 
 
 def count_only(handle: Handle, asked: AttachRequest) -> Sizes:
     """What setting it up would train; nothing is made."""
     assert asked.method is not None
-    return sizes(handle, asked.name or "", asked.method, asked.words)
+    return sizes(handle, asked.name or "", asked.method, asked.words, asked.quantize)
 
 
 def _noted(attached: Attached, *notes: str) -> Attached:
-    return replace(attached, notes=notes)
+    return replace(attached, notes=(*notes, *attached.notes))
 
 
 def _about_new(record: Record) -> str:

@@ -11,13 +11,17 @@ from nbpeft.config import settings as configured
 from nbpeft.errors import ModelError
 from nbpeft.guard import random_state, restore_random_state
 from nbpeft.methods import Material, Method, methods
+from nbpeft.plan import Weights
+from nbpeft.precision.trap import keep_trainable
 from nbpeft.rendering import Table, bytes_size, count, percent
+from nbpeft.rendering.plans import weights_text
 from nbpeft.run import library_versions
 from nbpeft.session.models import Handle
 from nbpeft.session.names import check_name
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
 from nbpeft.settings import of_method
+from nbpeft.standing import counting, standing, wanted
 
 OBJECTIVE = "by hand"
 """What a record has for its objective where no run trained it."""
@@ -34,6 +38,10 @@ class Sizes:
     """Of the base."""
     extra_bytes: int
     targets: tuple[str, ...]
+    state: str
+    """The precision of the base that it would stand on."""
+    weights: Weights | None
+    """Where that is quantized: bytes of the base's weights before and after."""
 
     @property
     def trainable_percent(self) -> float:
@@ -51,6 +59,8 @@ class Sizes:
                  f"{count(self.total_parameters)}"),
                 ("extra memory", bytes_size(self.extra_bytes)),
                 ("places", count(len(self.targets))),
+                *([("base weights", weights_text(self.weights, self.state))]
+                  if self.weights else []),
             ),
         )  # fmt: skip
 
@@ -61,11 +71,19 @@ class Sizes:
         return self.table()._repr_mimebundle_()
 
 
-def sizes(handle: Handle, name: str, method_name: str, words: Mapping[str, Any]) -> Sizes:
+def sizes(
+    handle: Handle,
+    name: str,
+    method_name: str,
+    words: Mapping[str, Any],
+    quantize: str | None = None,
+) -> Sizes:
     """Count what `set_up` would make; nothing is allocated, and the model may be on meta."""
     check_name(name)
     method, settings = chosen(method_name, words)
-    with handle.bare():
+    state = wanted(handle, method, quantize, None)
+    with counting(handle, state):
+        stands = standing(handle, method, settings, state)
         survey = method.survey(handle.root, settings)
     return Sizes(
         name,
@@ -74,6 +92,8 @@ def sizes(handle: Handle, name: str, method_name: str, words: Mapping[str, Any])
         handle.total_parameters,
         survey.extra_bytes,
         survey.targets,
+        stands.state,
+        stands.weights,
     )
 
 
@@ -85,6 +105,8 @@ def set_up(
     words: Mapping[str, Any],
     *,
     tokenizer: Any = None,
+    quantize: str | None = None,
+    in_place: bool = False,
 ) -> Record:
     """Make an untrained adapter, to be attached and trained by the user's own code.
 
@@ -104,7 +126,11 @@ def set_up(
         )
     random = random_state()
     try:
-        with handle.bare():
+        state = wanted(handle, method, quantize, None)
+        with counting(handle, state):
+            stands = standing(handle, method, settings, state, in_place=in_place)
+        with handle.bare(stands.state, in_place=in_place):
+            keep_trainable(root)
             survey = method.survey(root, settings)
             mount = method.mount(root, settings, Material(tokenizer))
     finally:
@@ -120,6 +146,7 @@ def set_up(
         settings={"method": settings},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
+        state=stands.state,
     )
     return session.keep_unsaved(handle, record, mount)
 

@@ -41,7 +41,13 @@ def is_address(given: str) -> bool:
     return any(Path(given, name).is_file() for name in (CONFIG, TUNED, HEAD))
 
 
-def load(session: Session, handle: Handle, address: str, name: str | None = None) -> Loaded:
+def load(
+    session: Session,
+    handle: Handle,
+    address: str,
+    name: str | None = None,
+    quantize: str | None = None,
+) -> Loaded:
     """Take in the adapter at a path or hub:owner/name, under `name` or that of its folder.
 
     It lives in this kernel only, until `nbpeft.save(name)`. A folder of this session's own shelf is
@@ -54,9 +60,10 @@ def load(session: Session, handle: Handle, address: str, name: str | None = None
     own = _own_record(session, folder)
     if own is not None and name is None:
         return Loaded(session.record(handle, own.label), ())
-    with handle.bare():
-        found = read(handle.root, folder, address)
     told = _told(folder)
+    state = quantize or (told.state if told else handle.precision.home)
+    with handle.bare(state):
+        found = read(handle.root, folder, address)
     record = Record(
         name=check_name(name) if name else _name(told, address, folder),
         version=1,
@@ -67,6 +74,7 @@ def load(session: Session, handle: Handle, address: str, name: str | None = None
         total_parameters=handle.total_parameters,
         settings={"method": dict(found.settings)},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        state=state,
     )
     if told is not None:
         record = replace(told, **{word: getattr(record, word) for word in _ANEW}, path=None, size=0)
@@ -74,7 +82,9 @@ def load(session: Session, handle: Handle, address: str, name: str | None = None
     return Loaded(session.keep_unsaved(handle, record, found.mount), found.notes)
 
 
-_ANEW = ("name", "version", "method", "model", "trainable_parameters", "total_parameters")
+_ANEW = (
+    "name", "version", "method", "model", "trainable_parameters", "total_parameters", "state",
+)  # fmt: skip
 """What isn't believed of a record that lay in the folder."""
 
 

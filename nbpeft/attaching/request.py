@@ -12,7 +12,7 @@ from nbpeft.attaching.by_hand import chosen
 from nbpeft.attaching.loading import is_address
 from nbpeft.coerce import coerce
 from nbpeft.errors import RequestError, quoted
-from nbpeft.request import option, typed
+from nbpeft.request import Quantize, option, typed
 from nbpeft.session.derived import CUT, SUM
 from nbpeft.session.names import check_name
 from nbpeft.session.recipe import recipe_options
@@ -34,6 +34,16 @@ class AttachRequest:
         "set up an untrained adapter called NAME, for your own loop or Trainer; every option of "
         "the method is a flag, or a key of the body",
         shown="METHOD",
+    )
+    quantize: Quantize | None = option(
+        "with --method, or for what is loaded: the base in 4 or 8 bits, in place, while it is "
+        "attached",
+        shown="nf4|fp4|int8",
+    )
+    in_place: bool = option(
+        "where the base must be quantized for it: for good, if the original weights can stay "
+        "nowhere",
+        False,
     )
     dry_run: bool = option("with --method: only count what would be trained", False)
     rank: int | None = option(
@@ -78,6 +88,16 @@ class AttachRequest:
         if kind not in ("set up", "sum") and self.words:
             word = typed(next(iter(self.words)))
             raise RequestError(f"{word} says how adapters are combined: {MAGIC} a+b --{word} …")
+        if self.quantize is not None and kind not in ("set up", "elsewhere"):
+            raise RequestError(
+                f"{quoted(self.name)} was trained on the base in a precision of its own, which the "
+                "base is brought to by itself; leave --quantize out."
+            )
+        if self.in_place and kind == "base":
+            raise RequestError(
+                "--in-place quantizes the base for good, for an adapter that needs it; the base "
+                "by itself is as loaded."
+            )
         if self.rank is not None and kind != "name":
             raise RequestError(f"rank cuts one adapter, by its name; {quoted(self.name)} is none.")
         if self.as_ is not None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from nbpeft.errors import RequestError
+from nbpeft.errors import RequestError, listed
 from nbpeft.mounts import Mount, Survey
 from nbpeft.registry import Registry
+from nbpeft.request import Quantize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,10 @@ class Method:
     """Fields of the config that nbpeft sets itself."""
     needs: frozenset[str] = frozenset()
     """Capability words that an objective must give."""
+    quantize: Quantize | None = None
+    """What the base is quantized to where nothing else is said."""
+    trains_on: frozenset[str] = frozenset(get_args(Quantize))
+    """The precisions of a quantized base that it can be trained on."""
     saves_all: bool = True
     """Whether training can go on from what is saved; else a stopped run builds its mount anew and
     goes on from its trainable parameters."""
@@ -69,6 +74,16 @@ class Method:
     def config_class(self) -> type[Any]:
         """The dataclass whose fields may be set from a body."""
         raise NotImplementedError
+
+    def check_base(self, settings: Mapping[str, Any], state: str) -> None:
+        """Refuse a base of that precision; RequestError says what goes."""
+        if state in self.trains_on:
+            return
+        others = [other.name for other in methods if state in other.trains_on]
+        raise RequestError(
+            f"{self.name} trains the base's own weights, and those of a base in {state} can't be "
+            f"trained; leave --quantize out, or choose --method {listed(others, limit=4)}."
+        )
 
     def survey(self, root: nn.Module, settings: Mapping[str, Any]) -> Survey:
         """Count what `mount` would make; errors in the settings are raised here, early."""

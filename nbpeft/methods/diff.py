@@ -185,5 +185,6 @@ methods.add(
         summary="a sparse difference to the weights (diff pruning)",
         paper="Guo et al. 2020, arXiv:2012.07463",
         learning_rate=1e-3,
+        trains_on=frozenset(),
     )
 )

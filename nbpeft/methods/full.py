@@ -35,5 +35,6 @@ methods.add(
         paper="Devlin et al. 2018, arXiv:1810.04805",
         config=FullConfig,
         learning_rate=2e-5,
+        trains_on=frozenset(),
     )
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError
@@ -70,6 +70,22 @@ class Lora(PeftMethod):
             )
         return settings
 
+    def check_base(self, settings: Mapping[str, Any], state: str) -> None:
+        """Starts that rewrite the base's weights need them whole; int8 layers know plain LoRA."""
+        super().check_base(settings, state)
+        init = str(settings.get("init_lora_weights", "")).lower()
+        if init.startswith(REWRITING_INITS) or settings.get("kasa_config"):
+            start = init if init.startswith(REWRITING_INITS) else "kasa_config"
+            raise RequestError(
+                f"{start} rewrites the base's weights, and those of a base in {state} can't be; "
+                "leave it out, or leave --quantize out."
+            )
+        if state == "int8" and settings.get("use_dora"):
+            raise RequestError(
+                "use_dora reads the base's weights, which PEFT can't on int8; type "
+                "--quantize nf4, or leave use_dora out."
+            )
+
     def _fresh(self, config: LoraConfig, root: nn.Module, material: Material) -> Maker:
         from nbpeft.tuners.fused import unmarked
 
@@ -126,7 +142,7 @@ def rewrites(config: LoraConfig, found: Survey) -> Callable[[str, nn.Parameter],
     return rewritten
 
 
-methods.add(
+LORA = methods.add(
     Lora(
         name="lora",
         family="reparametrized",

@@ -104,5 +104,6 @@ methods.add(
         paper="Lee et al. 2019, arXiv:1911.03090",
         config=LastLayersConfig,
         learning_rate=5e-5,
+        trains_on=frozenset(),
     )
 )

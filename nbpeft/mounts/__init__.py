@@ -32,6 +32,9 @@ class Survey:
 class Mount(Protocol):
     """One adapter over one base. Holds submodules, never the root: a dropped model is freed."""
 
+    state: str
+    """The precision of the base that it was built over, and stands on."""
+
     @property
     def rebinds(self) -> bool:
         """Whether the user's names of the model must hold `model(root)` while it is attached."""

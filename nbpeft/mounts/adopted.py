@@ -13,6 +13,7 @@ from torch import nn
 
 from nbpeft.errors import ModelError
 from nbpeft.mounts.modules import Swap, put
+from nbpeft.precision import AS_LOADED
 from nbpeft.quiet import quiet
 
 
@@ -25,6 +26,7 @@ class AdoptedMount:
     """
 
     rebinds = False
+    state = AS_LOADED
 
     def __init__(self, root: nn.Module, name: str) -> None:
         self.name = name

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from nbpeft.precision import AS_LOADED
+
 
 @dataclass(eq=False)
 class BaseMount:
     """A mount that changes nothing but what is trainable; see `nbpeft.mounts.Mount`."""
 
+    state: str = field(default=AS_LOADED, init=False)
     _frozen: list[nn.Parameter] = field(default_factory=list, init=False, repr=False)
 
     @property

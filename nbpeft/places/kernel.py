@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,18 +91,28 @@ def _trainer(job: Job, outcome: Outcome) -> Any:
         def _load_from_checkpoint(self, folder: str, model: Any = None) -> None:
             load_trained(job, Path(folder))
 
-    trainer = SeamTrainer(
-        model=job.model,
-        args=_arguments(job),
-        data_collator=job.objective.batch(job.tokenizer),
-        train_dataset=job.rows.train,
-        eval_dataset=job.rows.held_out,
-        processing_class=job.tokenizer,
-        callbacks=[watch],
-    )
+    with _dtypes_kept(job.model):
+        trainer = SeamTrainer(
+            model=job.model,
+            args=_arguments(job),
+            data_collator=job.objective.batch(job.tokenizer),
+            train_dataset=job.rows.train,
+            eval_dataset=job.rows.held_out,
+            processing_class=job.tokenizer,
+            callbacks=[watch],
+        )
     trainer.remove_callback(PrinterCallback)
     trainer.watch = watch
     return trainer
+
+
+@contextlib.contextmanager
+def _dtypes_kept(model: nn.Module) -> Iterator[None]:
+    """What is trained keeps its precision, which TRL rounds to bf16 over a quantized base."""
+    before = [(p, p.data) for p in model.parameters() if p.requires_grad]
+    yield
+    for parameter, data in before:
+        parameter.data = data
 
 
 def _arguments(job: Job) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbpeft.plan import Plan
+from nbpeft.plan import Plan, Weights
 from nbpeft.rendering.numbers import bytes_size, count, percent
 from nbpeft.rendering.table import Table
 
@@ -31,6 +31,11 @@ def setting_text(value: Any) -> str:
     return repr(value)
 
 
+def weights_text(weights: Weights, state: str) -> str:
+    """What a base's weights take as loaded and quantized."""
+    return f"{bytes_size(weights.as_loaded)} → {bytes_size(weights.quantized)} ({state})"
+
+
 def _figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
     trained = percent(100 * plan.trained_tokens / max(1, plan.tokens))
     held_out = f"{count(plan.held_out_rows)} held out" if plan.held_out_rows else "none held out"
@@ -43,4 +48,6 @@ def _figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
         "trainable parameters": f"{parameters} ({percent(plan.trainable_percent)})",
         "extra memory": bytes_size(plan.extra_bytes),
     }
+    if plan.weights is not None:
+        figures["base weights"] = weights_text(plan.weights, plan.state)
     return tuple((what, value, "") for what, value in figures.items())

@@ -85,6 +85,7 @@ class Derived:
             settings=kept,
             data=self.parts[0].data,
             parent=self.label,
+            state=self.parts[0].state,
         )
         return record, mount
 
@@ -93,7 +94,7 @@ class Derived:
         method = methods.get(part.method)
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(_folder(session, handle, part))
-            stack.enter_context(handle.bare())
+            stack.enter_context(handle.bare(part.state))
             return method.cut(handle.root, folder, rank)
 
     def _sum(self, session: Session, handle: Handle, recipe: Recipe) -> Mount:
@@ -105,6 +106,12 @@ class Derived:
                 f"{len(self.parts)} adapters want {len(self.parts)} weights, {len(weights)} were "
                 f"given: --weights {','.join(['0.5'] * len(self.parts))}."
             )
+        states = list(dict.fromkeys(part.state for part in self.parts))
+        if len(states) > 1:
+            raise RequestError(
+                f"{self.label} can't be combined: they stand on the base in other precisions "
+                f"({listed(states)}), and a sum stands on one."
+            )
         ranks = [_checked_rank(part, session.mount(handle, part), handle) for part in self.parts]
         if recipe.combination in SAME_RANK and len(set(ranks)) > 1:
             raise RequestError(
@@ -113,7 +120,7 @@ class Derived:
             )
         with contextlib.ExitStack() as stack:
             folders = [stack.enter_context(_folder(session, handle, p)) for p in self.parts]
-            stack.enter_context(handle.bare())
+            stack.enter_context(handle.bare(states[0]))
             try:
                 return combined.build(handle.root, folders, weights, recipe.how())
             except (ValueError, TypeError) as error:

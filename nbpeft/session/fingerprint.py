@@ -51,7 +51,8 @@ def fingerprint(root: nn.Module) -> str:
     for _, parameter in parameters[::stride]:
         if parameter.is_meta:  # a shape without weights: good for counting
             continue
-        flat = parameter.detach().reshape(-1)
+        # bitsandbytes' parameters would quantize what is made of them once more.
+        flat = parameter.detach().as_subclass(torch.Tensor).reshape(-1)
         step = max(1, flat.numel() // SAMPLED_VALUES)
         values = flat[::step].to("cpu", torch.float32).contiguous()
         digest.update(values.numpy().tobytes())

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import ModelError, did_you_mean, listed, quoted
+from nbpeft.precision import Precision
+from nbpeft.precision.checks import loaded_as
 from nbpeft.session.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class Handle:
         self.in_tree: Mount | None = None
         self.resting: AdoptedMount | None = None
         self.mounts: dict[str, Mount] = {}
+        self.precision = Precision(loaded_as(root))
+        self._seen: dict[str, str] = {}
         self.adopted = {name: AdoptedMount(root, name) for name in adapter_names(root)}
         if self.adopted:
             self.mounts.update(self.adopted)
@@ -44,7 +48,8 @@ class Handle:
         self.fingerprint = ""
         self.refresh()
         with self.bare():
-            self.total_parameters = sum(p.numel() for p in root.parameters())
+            # transformers' count knows that a 4-bit weight's values are packed.
+            self.total_parameters: int = root.num_parameters()  # type: ignore[operator]
 
     @property
     def root(self) -> nn.Module:
@@ -79,16 +84,39 @@ class Handle:
         """Look at the base again: trained by hand meanwhile, it is another one to its adapters."""
         with self.bare():
             now = fingerprint(self.root)
-        if now != self.fingerprint:
+        state = self.precision.now
+        before = self._seen.setdefault(state, now if self._seen else "")
+        if now != before:
+            self._seen = {state: now}
             self.fingerprint = now
             kept = {*self.adopted, self.attached}
             self.mounts = {label: m for label, m in self.mounts.items() if label in kept}
 
-    def attach(self, label: str | None) -> None:
-        """Answer as the mount called `label` from now on, or as the bare base."""
+    def keep(self, label: str, mount: Mount, state: str) -> None:
+        """Take in a mount that was built over the base in that state."""
+        mount.state = state
+        self.mounts[label] = mount
+
+    def attach(self, label: str | None, *, in_place: bool = False) -> None:
+        """Answer as the mount called `label` from now on, or as the bare base.
+
+        Args:
+            in_place: where the base must be quantized for it, quantize it for good.
+
+        Raises:
+            ModelError: the base can't be brought into the mount's state; what was attached stays.
+        """
         mount = self.mounts[label] if label else None
-        if self.in_tree is not None:
-            self.in_tree.detach(self.root)
+        before = self.in_tree
+        if before is not None:
+            before.detach(self.root)
+        try:
+            state = mount.state if mount else self.precision.home
+            self.precision.move(self.root, state, in_place=in_place)
+        except BaseException:
+            if before is not None:
+                before.attach(self.root)
+            raise
         self.in_tree = mount
         self.attached = label
         if mount is not None:
@@ -98,9 +126,17 @@ class Handle:
             self.in_tree = self.resting
 
     @contextlib.contextmanager
-    def bare(self) -> Iterator[None]:
-        """The base without any adapter in its tree; what was there is back after."""
-        with self._with(None):
+    def bare(self, state: str | None = None, *, in_place: bool = False) -> Iterator[None]:
+        """The base without any adapter in its tree; what was there is back after.
+
+        Args:
+            state: the precision that it has inside; None is that which it has.
+            in_place: quantize it for good; no adapter may be attached then.
+
+        Raises:
+            ModelError: it can't be brought into that state; all is as before.
+        """
+        with self._with(None, state or self.precision.now, in_place=in_place):
             yield
 
     @contextlib.contextmanager
@@ -115,7 +151,8 @@ class Handle:
         switched = adopted.switched_on() if adopted else contextlib.nullcontext()
         mount = self.mounts[label] if label else None
         try:
-            with self._with(mount), switched:
+            state = mount.state if mount else self.precision.home
+            with self._with(mount, state), switched:
                 answering = self.root if mount is None else mount.model(self.root)
                 answering.eval()
                 yield answering
@@ -124,21 +161,34 @@ class Handle:
                 module.training = mode
 
     @contextlib.contextmanager
-    def _with(self, mount: Mount | None) -> Iterator[None]:
-        before, root = self.in_tree, self.root
+    def _with(self, mount: Mount | None, state: str, *, in_place: bool = False) -> Iterator[None]:
+        before, root, was = self.in_tree, self.root, self.precision.now
         if before is not None:
             before.take_out(root)
-        if mount is not None:
-            mount.put_in(root)
-        self.in_tree = mount
+        self.in_tree = None
         try:
+            self.precision.move(root, state, in_place=in_place)
+            if mount is not None:
+                mount.put_in(root)
+            self.in_tree = mount
             yield
         finally:
-            if mount is not None:
-                mount.take_out(root)
-            if before is not None:
-                before.put_in(root)
-            self.in_tree = before
+            if self.in_tree is not None:
+                self.in_tree.take_out(root)
+            self.in_tree = None
+            self._put_back(before, was)
+
+    def _put_back(self, before: Mount | None, state: str) -> None:
+        """What was in the tree, over the base in the state that it had."""
+        try:
+            if not self.precision.given_up:
+                self.precision.move(self.root, state)
+        finally:
+            if before is not None and before.state == self.precision.now:
+                before.put_in(self.root)
+                self.in_tree = before
+            elif before is not None:  # it has nothing to stand on any more
+                self.attached = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nbpeft.precision import AS_LOADED
+from nbpeft.request import Quantize
+
 FORMAT = 1
 """Of the JSON file on the shelf."""
 
@@ -44,7 +47,7 @@ class Record:
     """UTC, ISO 8601."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the libraries that made it."""
-    state: str = "as loaded"
+    state: str = AS_LOADED
     """Precision of the base that it was trained on."""
     path: Path | None = None
     """Its folder on the shelf; None while it is only in the session."""
@@ -76,6 +79,8 @@ class Record:
             kind = typing.get_origin(hint) or hint
             if word in values and kind in (str, int, bool, Mapping):
                 _check_kind(word, values[word], kind)
+        if values.get("state", AS_LOADED) not in (AS_LOADED, *typing.get_args(Quantize)):
+            raise TypeError(f"state: {values['state']!r}")
         for word, value in values.get("metrics", {}).items():
             _check_kind(word, value, (int, float))
         for name in ("losses", "held_out"):

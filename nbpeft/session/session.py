@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.config import settings
 from nbpeft.errors import AdapterError
 from nbpeft.methods._stored import entry
+from nbpeft.rendering import duration
 from nbpeft.session.derived import Derived, is_derived
 from nbpeft.session.models import Handle, notebook, rebind, root_of
 from nbpeft.session.names import split_label
@@ -113,12 +115,13 @@ class Session:
         names = [*others, *(r.name for r in self._unsaved.values())]
         return self._unsaved_record(label) or self.shelf.get(label, names)
 
-    def mount(self, handle: Handle, record: Record) -> Mount:
+    def mount(self, handle: Handle, record: Record, *, in_place: bool = False) -> Mount:
         """The adapter over this model: as it is in memory, else from the shelf."""
         if record.label not in handle.mounts:
             assert record.path is not None  # what isn't on the shelf has its mount in memory
-            with handle.bare():
-                handle.mounts[record.label] = entry(record.method).load(handle.root, record.path)
+            with handle.bare(record.state, in_place=in_place):
+                mount = entry(record.method).load(handle.root, record.path)
+            handle.keep(record.label, mount, record.state)
         return handle.mounts[record.label]
 
     def derived(
@@ -137,22 +140,25 @@ class Session:
         record, mount = made.make(self, handle, recipe)
         if name is not None:
             return self.keep_unsaved(handle, replace(record, name=name), mount)
-        handle.mounts[record.label] = mount
+        handle.keep(record.label, mount, record.state)
         self._derived[record.label] = record
         return record
 
-    def attach(self, handle: Handle, label: str | None) -> Attached:
+    def attach(self, handle: Handle, label: str | None, *, in_place: bool = False) -> Attached:
         """The model answers as this adapter from now on; None is the base.
 
-        Where a wrapper answers (soft prompts), the notebook's names of the model hold it.
+        Where a wrapper answers (soft prompts), the notebook's names of the model hold it. The base
+        is brought to the precision that the adapter was made on, for good with `in_place`.
         """
         record = None if label is None or label in BASE_WORDS else self.record(handle, label)
+        before, was, began = handle.face, handle.precision.now, time.monotonic()
         if record is not None:
-            self.mount(handle, record)
-        before = handle.face
-        handle.attach(None if record is None else record.label)
+            self.mount(handle, record, in_place=in_place)
+        handle.attach(None if record is None else record.label, in_place=in_place)
         names = rebind(notebook(), before, handle.face)
-        return Attached(record, handle.answering, tuple(names))
+        now, took = handle.precision.now, duration(time.monotonic() - began)
+        notes = () if now == was else (f"the base's weights are {now} from now on ({took})",)
+        return Attached(record, handle.answering, tuple(names), notes)
 
     @contextlib.contextmanager
     def answering_as(self, model: Any, label: str | None) -> Iterator[Any]:
@@ -171,7 +177,7 @@ class Session:
 
     def keep(self, handle: Handle, record: Record, mount: Mount) -> Record:
         """Take in an adapter that has just been trained and shelved."""
-        handle.mounts[record.label] = mount
+        handle.keep(record.label, mount, record.state)
         self._drop_pruned(handle, record.name)
         return record
 
@@ -179,7 +185,7 @@ class Session:
         """Take in an adapter that could not be written: it lives in this kernel only."""
         record = replace(record, version=self.next_version(record.name))
         self._unsaved[record.label] = record
-        handle.mounts[record.label] = mount
+        handle.keep(record.label, mount, record.state)
         return record
 
     def next_version(self, name: str) -> int:
@@ -217,7 +223,7 @@ class Session:
         if kept is not mount:
             attached, before = handle.attached, handle.face
             handle.attach(None)
-            handle.mounts[record.label] = kept
+            handle.keep(record.label, kept, record.state)
             handle.attach(attached)
             rebind(notebook(), before, handle.face)
         return kept

@@ -24,9 +24,19 @@ LAYERS = (
         "rendering",
         "architectures",
     },
-    {"guard", "generating", "mounts", "quiet", "tuners"},
+    {"guard", "generating", "mounts", "precision", "quiet", "tuners"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
-    {"prepare", "lineage", "run", "closing", "comparison", "listing", "attaching", "variables"},
+    {
+        "prepare",
+        "lineage",
+        "run",
+        "closing",
+        "comparison",
+        "listing",
+        "attaching",
+        "standing",
+        "variables",
+    },
     {"views", "magics", "api"},
 )
 # The four questions are answered apart (DESIGN). A type of another's contract may be named for
