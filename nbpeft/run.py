@@ -23,7 +23,7 @@ from nbpeft.methods import Material
 from nbpeft.places import Job, Outcome
 from nbpeft.places.stop import Stop
 from nbpeft.plan import Plan
-from nbpeft.precision.trap import keep_trainable
+from nbpeft.precision.trap import trainable
 from nbpeft.prepare import Bindings, Prepared, prepare
 from nbpeft.quiet import quiet
 from nbpeft.request import Request
@@ -236,8 +236,8 @@ def _on_base(ready: Prepared) -> Iterator[None]:
     Around the guard: what that changes of the model isn't the training's, and holding on to what
     the model held before would keep it in memory.
     """
-    with ready.handle.bare(ready.plan.state, in_place=ready.request.in_place):
-        keep_trainable(ready.handle.root)
+    handle = ready.handle
+    with handle.bare(ready.plan.state, in_place=ready.request.in_place), trainable(handle.root):
         yield
 
 

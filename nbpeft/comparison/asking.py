@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One that answers: an adapter, or the base (no record, no mount)."""
+    """One that answers: an adapter, or the base (no record)."""
 
     name: str
     record: Record | None
-    mount: Mount | None
+    state: str
+    """The precision of the base that it stands on."""
     rendering: Rendering
     """How it is asked."""
 
@@ -80,10 +81,14 @@ def compare(
     answers: dict[Column, Answers] = {}
     try:
         with quiet():
-            for part in _parts(columns, len(prompts), how, architecture):
-                ids = [part[0].rendering.prompt_ids(tokenizer, prompt) for prompt in prompts]
-                ask = functools.partial(answer, tokenizer=tokenizer, prompts=ids, how=how)
-                answers.update(_answered(session, handle.root, part, ask))
+            for state in session.by_precision(handle, [column.name for column in columns]):
+                own = [column for column in columns if column.state == state]
+                with handle.bare(state):
+                    joining = _joining(session, handle, own, how)
+                    for part in _parts(own, joining, len(prompts)):
+                        ids = [part[0].rendering.prompt_ids(tokenizer, p) for p in prompts]
+                        ask = functools.partial(answer, tokenizer=tokenizer, prompts=ids, how=how)
+                        answers.update(_answered(session, handle, part, ask))
     finally:
         restore_random_state(random)
     records = [column.record for column in columns if column.record is not None]
@@ -117,7 +122,7 @@ def _columns(
         Column(
             name,
             record,
-            None if record is None else session.mount(handle, record),
+            handle.precision.home if record is None else record.state,
             renderings.get(name, first),
         )
         for name, record in records.items()
@@ -125,19 +130,13 @@ def _columns(
 
 
 def _parts(
-    columns: Sequence[Column], prompts: int, how: Sampling, architecture: Architecture
+    columns: Sequence[Column], joining: Sequence[Column], prompts: int
 ) -> list[list[Column]]:
-    """The columns of each generate: those that are asked alike and may share one, else each alone.
+    """The columns of each generate: those that may share one and are asked alike, the others alone.
 
-    Sampled ones don't share: rows draw from one stream of random numbers in their order. Nor do
-    those of an encoder-decoder: T5 reads the dtype of a layer's own weight.
+    All stand on the base in one precision.
     """
-    from nbpeft.mounts.together import can_join
-
-    if how.seed is not None or architecture == "encoder-decoder":
-        return [[column] for column in columns]
     most = max(1, ROWS // min(BATCH, prompts))
-    joining = [column for column in columns if can_join(column.mount)]
     parts = []
     for rendering in dict.fromkeys(column.rendering for column in joining):
         alike = [column for column in joining if column.rendering == rendering]
@@ -145,8 +144,27 @@ def _parts(
     return parts + [[column] for column in columns if column not in joining]
 
 
+def _joining(
+    session: Session, handle: Handle, columns: Sequence[Column], how: Sampling
+) -> list[Column]:
+    """The columns that may share a generate.
+
+    Sampled ones don't: rows draw from one stream of random numbers in their order. Nor do those of
+    an encoder-decoder: T5 reads the dtype of a layer's own weight.
+    """
+    from nbpeft.mounts.together import can_join
+
+    if how.seed is not None or architecture_of(handle.root) == "encoder-decoder":
+        return []
+    return [column for column in columns if can_join(_mount(session, handle, column))]
+
+
+def _mount(session: Session, handle: Handle, column: Column) -> Mount | None:
+    return None if column.record is None else session.mount(handle, column.record)
+
+
 def _answered(
-    session: Session, root: Any, part: Sequence[Column], ask: Callable[..., list[Answers]]
+    session: Session, handle: Handle, part: Sequence[Column], ask: Callable[..., list[Answers]]
 ) -> dict[Column, Answers]:
     """The answers of columns that are asked alike: in one batch, or else one after another."""
     import torch
@@ -155,14 +173,14 @@ def _answered(
 
     if len(part) > 1:
         try:
-            mounts = [column.mount for column in part]
-            with session.answering_as(root, None), together(root, mounts):
+            mounts = [_mount(session, handle, column) for column in part]
+            with handle.answering_as(None, part[0].state) as root, together(root, mounts):
                 return dict(zip(part, ask(root, columns=len(part)), strict=True))
         except (NotTogetherError, torch.OutOfMemoryError):
             pass  # one column needs no more than the model alone
     answers = {}
     for column in part:
-        with session.answering_as(root, column.name) as model:
+        with session.answering_as(handle.root, column.name) as model:
             (answers[column],) = ask(model)
     return answers
 
@@ -173,7 +191,7 @@ def _figures(column: Column, answers: Answers, records: Sequence[Record]) -> Fig
         new_tokens=answers.new_tokens,
         seconds=answers.seconds,
         together=answers.together,
-        state=column.record.state if column.record is not None else Record.state,
+        state=column.state,
     )
 
 

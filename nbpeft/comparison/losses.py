@@ -9,7 +9,7 @@ from nbpeft.errors import DataError
 from nbpeft.quiet import quiet
 from nbpeft.rendering import Table, nats
 from nbpeft.session.models import Handle
-from nbpeft.session.session import BASE_WORDS, Session
+from nbpeft.session.session import Session
 
 if TYPE_CHECKING:
     from nbpeft.data import Rows
@@ -55,20 +55,21 @@ def losses(
     """
     if not len(rows.train):
         raise DataError("There are no rows to read.")
-    for name in names:
-        if name not in BASE_WORDS:
-            session.record(handle, name)  # an unknown one is refused before anything is read
+    # An unknown name is refused here, before anything is read.
+    groups = session.by_precision(handle, names)
     # By length, so that a batch holds little padding.
     order = sorted(range(len(rows.train)), key=lambda i: len(rows.train[i]["input_ids"]))
     batches = [
         collate([rows.train[i] for i in order[start : start + BATCH]])
         for start in range(0, len(order), BATCH)
     ]
-    found = Losses()
-    for name in names:
-        with quiet(), session.answering_as(handle.root, name) as model:
-            found[name] = _loss(model, batches)
-    return found
+    found: dict[str, float] = {}
+    for state, group in groups.items():
+        with quiet(), handle.bare(state):
+            for name in group:
+                with session.answering_as(handle.root, name) as model:
+                    found[name] = _loss(model, batches)
+    return Losses({name: found[name] for name in names})
 
 
 def _loss(model: Any, batches: Sequence[dict[str, Any]]) -> float:

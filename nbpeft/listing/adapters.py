@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from nbpeft.precision import AS_LOADED
 from nbpeft.rendering import Table, bytes_size, count, duration, nats, percent
 from nbpeft.session.record import Record
 
@@ -49,7 +50,7 @@ class Adapters(dict[str, Record]):
             record.name if first else record.label,
             (str(record.version) if record.version else "")
             + (" (partial)" if record.partial else ""),
-            record.method,
+            record.method + (f" ({record.state})" if record.state != AS_LOADED else ""),
             record.objective,
             f"{count(record.trainable_parameters)} ({percent(record.trainable_percent)})",
             nats(metrics["loss"]) if "loss" in metrics else "",

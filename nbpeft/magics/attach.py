@@ -9,7 +9,7 @@ from nbpeft.magics.help import attach_help
 from nbpeft.session.session import Attached
 from nbpeft.typed import split_line, with_body
 
-FLAGS = frozenset({"none", "dry_run"})
+FLAGS = frozenset({"none", "dry_run", "in_place"})
 TEXTS = frozenset({"model", "tokenizer", "method", "as_"})
 
 

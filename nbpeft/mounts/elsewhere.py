@@ -35,9 +35,11 @@ def load(root: nn.Module, folder: Path) -> modules.ModulesMount | prompts.Prompt
     targets = frozenset(modules.survey(root, _plain(config)).targets)
     biases = config.__dict__.get("bias", "none") != "none"
 
-    def rewritten(name: str, _parameter: nn.Parameter) -> bool:
+    def rewritten(name: str, parameter: nn.Parameter) -> bool:
         owner, _, kind = name.rpartition(".")
-        return owner in targets or (biases and kind == "bias")
+        # Nothing is written into packed values.
+        writable = parameter.is_floating_point()
+        return writable and (owner in targets or (biases and kind == "bias"))
 
     mount = modules.build(root, _stored(folder, config), rewritten)
     for swap in mount.swaps:

@@ -139,7 +139,9 @@ def stored(folder: Path) -> Callable[[nn.Module], PeftModel]:
 def survey(root: nn.Module, config: PeftConfig) -> Survey:
     """What `config` comes to on `root`, counted on the meta device."""
     with Guard(root) as guard, quiet():
-        get_peft_model(root, copy.deepcopy(config), low_cpu_mem_usage=True)
+        # PEFT moves layers over int8 ones about, and can't those on meta: they are made, and go.
+        on_meta = not root.__dict__.get("is_loaded_in_8bit", False)
+        get_peft_model(root, copy.deepcopy(config), low_cpu_mem_usage=on_meta)
         swaps = list(_changed(root, guard.tree()))
         own = _own_parameters(swaps, guard)
         return Survey(

@@ -8,8 +8,9 @@ pointers only. The price is a copy of what is tuned; `extra_bytes` says how larg
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from nbpeft.mounts.base import BaseMount
 
 CONFIG = "tuned_parameters.json"
 WEIGHTS = "tuned_parameters.safetensors"
+FIT = "_hf_peft_config_loaded"
 WHOLE = "model.safetensors"
 """As transformers calls it: `from_pretrained` of the folder loads a fully tuned model."""
 
@@ -65,6 +67,16 @@ class ParametersMount(BaseMount):
         for tuned in self.tuned:
             _move(tuned.base, tuned.own)
             _fill(root, tuned.slots, tuned.base)
+
+    @contextlib.contextmanager
+    def as_peft(self, root: nn.Module) -> Iterator[nn.Module]:
+        """The root; over quantized weights with the mark by which trainers know that it's fit."""
+        if "hf_quantizer" in root.__dict__:
+            root.__dict__[FIT] = True
+        try:
+            yield root
+        finally:
+            root.__dict__.pop(FIT, None)
 
     def save(self, root: nn.Module, folder: Path) -> None:
         """Write the tuned values by name, and `config`; a whole model as transformers reads it."""

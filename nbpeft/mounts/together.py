@@ -9,6 +9,7 @@ ignored by several types and refused by others.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -102,8 +103,7 @@ class TogetherLinear(nn.Module):
 def _plain(swap: Swap) -> bool:
     layer: Any = swap.adapter
     return (
-        type(layer) is LoraLinear
-        and type(swap.base) is nn.Linear
+        (type(layer), type(swap.base)) in _kinds()
         and layer.get_base_layer() is swap.base
         and len(layer.lora_A) == 1
         and not any(layer.lora_bias.values())
@@ -111,6 +111,20 @@ def _plain(swap: Swap) -> bool:
         and not layer.merged
         and not layer.disable_adapters
     )
+
+
+def _kinds() -> list[tuple[type, type]]:
+    """PEFT's LoRA layer and the base layer under it; also in 4 bits, where each row is by itself.
+
+    Not in 8 bits, where the outliers of one row decide how the others are computed.
+    """
+    kinds: list[tuple[type, type]] = [(LoraLinear, nn.Linear)]
+    if "bitsandbytes" in sys.modules:
+        from bitsandbytes.nn.modules import Linear4bit
+        from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
+
+        kinds.append((LoraLinear4bit, Linear4bit))
+    return kinds
 
 
 def _pair(group: int, layer: Any) -> Pair:

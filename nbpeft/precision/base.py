@@ -72,15 +72,19 @@ class Precision:
             if in_place and state != AS_LOADED:
                 self._away = [_Away(away.layer, None) for away in self._away]
             return
+        from nbpeft.guard import process_state_kept
+        from nbpeft.quiet import quiet
+
         self.check(state)
         before = self.now
-        try:
-            self._restore(root)
-            if state != AS_LOADED:
-                self._quantize(root, state, in_place=in_place)  # type: ignore[arg-type]
-        except BaseException:
-            self._recover(root, before)
-            raise
+        with quiet(), process_state_kept():
+            try:
+                self._restore(root)
+                if state != AS_LOADED:
+                    self._quantize(root, state, in_place=in_place)  # type: ignore[arg-type]
+            except BaseException:
+                self._recover(root, before)
+                raise
 
     def check(self, state: str) -> None:
         """Refuse what can't be reached from here: ModelError says why."""

@@ -7,7 +7,9 @@ silence. A flag of the layer says whether it may; without it generation is slowe
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,14 +18,29 @@ if TYPE_CHECKING:
 
 def keep_trainable(root: nn.Module) -> None:
     """No 4-bit layer in `root` is packed from now on; those that were are as they were before."""
+    for layer in _layers(root):
+        layer.support_avx512bf16_for_cpu = False
+        _unpack(layer)
+
+
+@contextlib.contextmanager
+def trainable(root: nn.Module) -> Iterator[None]:
+    """The same for a while: layers that the user's own model has may be packed again after."""
+    flags = [(layer, layer.support_avx512bf16_for_cpu) for layer in _layers(root)]
+    keep_trainable(root)
+    try:
+        yield
+    finally:
+        for layer, flag in flags:
+            layer.support_avx512bf16_for_cpu = flag
+
+
+def _layers(root: nn.Module) -> list[Any]:
     if "bitsandbytes" not in sys.modules:
-        return
+        return []
     from bitsandbytes.nn.modules import Linear4bit
 
-    for layer in root.modules():
-        if isinstance(layer, Linear4bit):
-            layer.support_avx512bf16_for_cpu = False
-            _unpack(layer)
+    return [layer for layer in root.modules() if isinstance(layer, Linear4bit)]
 
 
 def _unpack(layer: Any) -> None:

@@ -140,8 +140,12 @@ class Handle:
             yield
 
     @contextlib.contextmanager
-    def answering_as(self, label: str | None) -> Iterator[nn.Module]:
+    def answering_as(self, label: str | None, state: str | None = None) -> Iterator[nn.Module]:
         """Answer as another adapter for a while, in eval mode. Re-entrant; no flag is touched.
+
+        Args:
+            label: None is the base.
+            state: a precision for the base alone; by default that which the user knows it by.
 
         Yields what answers: the model, or what is around it.
         """
@@ -151,7 +155,7 @@ class Handle:
         switched = adopted.switched_on() if adopted else contextlib.nullcontext()
         mount = self.mounts[label] if label else None
         try:
-            state = mount.state if mount else self.precision.home
+            state = mount.state if mount else state or self.precision.home
             with self._with(mount, state), switched:
                 answering = self.root if mount is None else mount.model(self.root)
                 answering.eval()

@@ -247,6 +247,18 @@ class Session:
         own = [r for r in self.records() if r.model == handle.fingerprint]
         return list(dict.fromkeys(r.name for r in sorted(own, key=lambda r: r.created)))
 
+    def by_precision(self, handle: Handle, names: Sequence[str]) -> dict[str, list[str]]:
+        """Names by the precision of the base that they stand on; that which it has now first.
+
+        AdapterError for a name that isn't there.
+        """
+        now, found = handle.precision.now, dict[str, list[str]]()
+        for name in names:
+            base = name in BASE_WORDS
+            state = handle.precision.home if base else self.record(handle, name).state
+            found.setdefault(state, []).append(name)
+        return dict(sorted(found.items(), key=lambda item: item[0] != now))
+
     def sample_prompts(self, handle: Handle, names: Sequence[str]) -> list[Any]:
         """A few prompts from the data of the first adapter among `names` that kept some."""
         for name in names:

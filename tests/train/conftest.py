@@ -119,6 +119,6 @@ def differences(before, after):
     return [k for k in {**before, **after} if before.get(k, "absent") != after.get(k, "absent")]
 
 
-def moved_at_most(before, after):
-    """Nothing differs but where weights lie in memory, as when they were read again."""
-    return all(name.endswith(".weight place") for name in differences(before, after))
+def beside_places(names):
+    """Of `differences`: those that are more than where weights lie, which were read again."""
+    return [name for name in names if not name.endswith(".weight place")]

@@ -12,7 +12,6 @@ from nbpeft.comparison import answers, asking
 from nbpeft.errors import RequestError
 from nbpeft.methods import methods
 from nbpeft.mounts.together import TogetherLinear, can_join, together
-from nbpeft.session.fingerprint import fingerprint
 from nbpeft.session.record import Record
 
 PROMPTS = ["Hi", "What is the capital of the river land?", "Who are you? Say it in one word."]
@@ -69,7 +68,7 @@ def alone(planted, names, prompts=PROMPTS, **words):
 @pytest.mark.parametrize("prompts", [PROMPTS[1:2], [f"{p} {n}" for n in range(4) for p in PROMPTS]])
 def test_the_texts_are_those_that_each_gives_alone(tiny_pair, planted, dtype, prompts):
     planted.model.to(dtype)
-    planted.handle.fingerprint = fingerprint(planted.model)
+    planted.handle.refresh()
     for name, config in KINDS.items():
         planted(name, **config)
     names = ["narrow", "base", *(n for n in KINDS if n != "narrow")]
