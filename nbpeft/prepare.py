@@ -225,7 +225,7 @@ def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> N
     wanted = chosen.trainer.get("max_length")
     if window and wanted and wanted > window:
         raise RequestError(f"max_length {wanted} is over the model's window of {window} tokens.")
-    for name in ("per_device_train_batch_size", "num_train_epochs", "max_length"):
+    for name in ("per_device_train_batch_size", "num_train_epochs", "max_length", "learning_rate"):
         if chosen.trainer.get(name, 1) <= 0:
             raise RequestError(f"{name} must be above 0, not {chosen.trainer[name]}.")
     on_cpu = next(root.parameters()).device.type == "cpu"
