@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.events import Evaluated, Progressed, Started
+from nbpeft.optimizers import optimizers_apart
 from nbpeft.places import Job, Outcome, places
 from nbpeft.places.memory import Memory
 from nbpeft.places.moved import Moved
@@ -43,7 +44,7 @@ class Kernel:
         trainer = _trainer(job, outcome)
         began = time.monotonic()
         try:
-            with job.stop.interruptible():
+            with optimizers_apart(), job.stop.interruptible():
                 trainer.train(resume_from_checkpoint=job.resume_from and str(job.resume_from))
         except KeyboardInterrupt:
             outcome.stopped = True

@@ -24,7 +24,7 @@ LAYERS = (
         "rendering",
         "architectures",
     },
-    {"guard", "generating", "mounts", "quiet", "tuners"},
+    {"guard", "generating", "mounts", "optimizers", "quiet", "tuners"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
     {"prepare", "lineage", "run", "closing", "comparison", "listing", "attaching", "variables"},
     {"views", "magics", "api"},
