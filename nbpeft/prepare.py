@@ -17,6 +17,7 @@ from nbpeft.guard import process_state_kept
 from nbpeft.lineage import check_same_rows, inherited, merged, parent_of, resumed_of
 from nbpeft.methods import Method, methods
 from nbpeft.objectives import Objective, objectives
+from nbpeft.optimizers import check_optimizer, optimizer_notes
 from nbpeft.places import Place, places
 from nbpeft.plan import Plan
 from nbpeft.quiet import quiet
@@ -123,7 +124,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         extra_bytes=survey.extra_bytes,
         state=stands.state,
         weights=stands.weights,
-        notes=(*rows.notes, *stands.notes, *_notes(handle, parent, resumed)),
+        notes=(*rows.notes, *stands.notes, *_notes(handle, chosen, parent, resumed)),
     )
     return Prepared(
         request=request,
@@ -232,18 +233,22 @@ def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> N
     wanted = chosen.trainer.get("max_length")
     if window and wanted and wanted > window:
         raise RequestError(f"max_length {wanted} is over the model's window of {window} tokens.")
-    for name in ("per_device_train_batch_size", "num_train_epochs", "max_length"):
+    for name in ("per_device_train_batch_size", "num_train_epochs", "max_length", "learning_rate"):
         if chosen.trainer.get(name, 1) <= 0:
             raise RequestError(f"{name} must be above 0, not {chosen.trainer[name]}.")
-    on_cpu = next(root.parameters()).device.type == "cpu"
+    device = next(root.parameters()).device
     with tempfile.TemporaryDirectory() as folder, process_state_kept():
         try:
-            objective.config_class()(
-                **chosen.trainer, output_dir=folder, report_to="none", use_cpu=on_cpu
+            arguments = objective.config_class()(
+                **chosen.trainer,
+                output_dir=folder,
+                report_to="none",
+                use_cpu=device.type == "cpu",
             )
         except (ValueError, TypeError, ImportError) as error:
             reason = " ".join(str(error).split())
             raise RequestError(f"The trainer refuses these settings: {reason}") from None
+        check_optimizer(arguments, device)
 
 
 def _rows(
@@ -268,7 +273,9 @@ def _rows(
     )
 
 
-def _notes(handle: Handle, parent: Record | None, resumed: Record | None) -> list[str]:
+def _notes(
+    handle: Handle, chosen: Settings, parent: Record | None, resumed: Record | None
+) -> list[str]:
     notes = []
     if parent is not None:
         notes.append(f"goes on from {parent.label}")
@@ -277,6 +284,8 @@ def _notes(handle: Handle, parent: Record | None, resumed: Record | None) -> lis
         notes.append(f"goes on with {resumed.label}, which was stopped after step {done}")
     import torch
 
-    if torch.cuda.is_available() and next(handle.root.parameters()).device.type == "cpu":
+    device = next(handle.root.parameters()).device
+    notes += optimizer_notes(chosen.trainer.get("optim", ""), device)
+    if torch.cuda.is_available() and device.type == "cpu":
         notes.append("the model is on the CPU though a GPU is there: model.to('cuda') is faster")
     return notes

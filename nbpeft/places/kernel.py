@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.events import Evaluated, Progressed, Started
+from nbpeft.optimizers import optimizers_apart
 from nbpeft.places import Job, Outcome, places
 from nbpeft.places.memory import Memory
+from nbpeft.places.moved import Moved
 from nbpeft.places.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class Kernel:
         trainer = _trainer(job, outcome)
         began = time.monotonic()
         try:
-            with job.stop.interruptible():
+            with optimizers_apart(), job.stop.interruptible():
                 trainer.train(resume_from_checkpoint=job.resume_from and str(job.resume_from))
         except KeyboardInterrupt:
             outcome.stopped = True
@@ -161,6 +163,7 @@ class _Watch:
         self.aside_since: float | None = None
         self.evaluate_at: set[int] = set()
         self.sampler = Sampler(job)
+        self.moved = Moved(job.model, job.method)
         device = next(job.model.parameters()).device
         self.memory = Memory(device)
         outcome.device = str(device)
@@ -193,13 +196,19 @@ class _Watch:
             self.aside += time.monotonic() - self.aside_since
             self.aside_since = None
         self.job.method.before_step(self.job.model, state.global_step + 1)
+        self.moved.before_step()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """From here to the step's end the weights are between two states."""
         self.in_step = True
+        self.moved.before_update()
 
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Let the method act while the gradients are there."""
+    def on_optimizer_step(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any
+    ) -> None:
+        """See what the optimizer did, then let the method act while the gradients are there."""
+        rising = state.global_step < args.get_warmup_steps(state.max_steps)
+        self.moved.after_update(optimizer, step=state.global_step + 1, rising=rising)
         self.job.method.after_step(self.job.model, state.global_step + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
@@ -211,6 +220,11 @@ class _Watch:
         elif state.global_step in self.evaluate_at and self.job.rows.held_out is not None:
             control.should_evaluate = True
         return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A whole run has trained something."""
+        if state.global_step >= state.max_steps:
+            self.moved.finish()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """One training loss a step; where an evaluation is due, a sample goes before it."""

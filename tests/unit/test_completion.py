@@ -205,6 +205,8 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%%finetune p\nattach: |", ["true", "false"]),
         ("%%finetune p\ndata: ch|", ["chats"]),
         ("%%finetune p\nlr_scheduler_type: cosine_with_r|", ["cosine_with_restarts"]),
+        ("%%finetune p --optim paged_adamw|", ["paged_adamw_32bit", "paged_adamw_8bit"]),
+        ("%%finetune p\noptim: galore_adaf|", ["galore_adafactor", "galore_adafactor_layerwise"]),
         ("%%finetune p\nbias: |", ["none", "all", "lora_only"]),
         ("%%finetune p\nrank: |", ["16"]),
         ("%%finetune p\nlearning_rate: |", ["0.0002"]),

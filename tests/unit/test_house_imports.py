@@ -24,7 +24,7 @@ LAYERS = (
         "rendering",
         "architectures",
     },
-    {"guard", "generating", "mounts", "precision", "quiet", "tuners"},
+    {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "tuners"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
     {
         "prepare",
