@@ -26,10 +26,11 @@ STRONG = {"max_steps": 2, "learning_rate": 1e-2}
 
 
 def trained_by_runs():
-    """(method, precision) of every legal pair."""
+    """(method, precision) of every legal pair; fp4 differs from nf4 in a table alone."""
+    yield "lora", "fp4"
     for method in methods:
         if method.needs <= objectives.get("sft").gives:
-            yield from ((method.name, kind) for kind in sorted(method.trains_on))
+            yield from ((method.name, kind) for kind in sorted(method.trains_on - {"fp4"}))
 
 
 def precision_of(model):
@@ -107,7 +108,9 @@ class TestWhateverHappens:
         assert precision_of(tune.model).now == now
         assert torch.equal(logits(tune.model), answers)
         if request.param != "on nf4":  # whose layers are filled anew
-            assert not beside_places(differences(state, state_of(tune.model, tune.tokenizer)))
+            found = differences(state, state_of(tune.model, tune.tokenizer))
+            # pytest writes into the environment whether this is a test's setup or teardown.
+            assert set(beside_places(found)) <= {"environment"}
 
     @pytest.mark.parametrize("method", ["qlora", "lora8"])
     def test_success(self, tune, method):
