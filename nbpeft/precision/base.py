@@ -1,9 +1,10 @@
 """The state of one base, and how it moves from one to another.
 
 A state is moved to layer by layer: quantize one, let go of its original weight, go on; so that the
-model is never there twice. Base layers and their quantized twins are the same module objects each
-time, and adapters that were built over either stay right. Whatever fails on the way, the base is
-brought back to where it was.
+model is never there twice. The smallest weights go first, and make room for what quantizing the
+largest takes on a CPU (about seven times such a weight in bf16). Base layers and their quantized
+twins are the same module objects each time, and adapters that were built over either stay right.
+Whatever fails on the way, the base is brought back to where it was.
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ class Precision:
         import torch
 
         from nbpeft.precision.checks import check
+        from nbpeft.precision.heap import give_back
         from nbpeft.precision.layers import quantizer_for
         from nbpeft.precision.marks import Marks
         from nbpeft.precision.originals import Keeping
@@ -130,6 +132,7 @@ class Precision:
                     self._away.append(_Away(layer, original))
                     root.set_submodule(layer.path, layer.twin)
                     _let_go(layer.base, original)
+                    give_back()
         finally:
             # What was given up can't come back: the model is quantized as far as it got.
             if len(self._away) == len(layers) or self.given_up:
@@ -141,7 +144,9 @@ class Precision:
         from nbpeft.precision.layers import quantizable, twin_of
 
         if kind not in self._layers:
-            self._layers[kind] = [twin_of(path, m, quantizer) for path, m in quantizable(root)]
+            found: list[tuple[str, Any]] = list(quantizable(root))
+            smallest_first = sorted(found, key=lambda x: x[1].weight.numel())
+            self._layers[kind] = [twin_of(path, m, quantizer) for path, m in smallest_first]
         return self._layers[kind]
 
     def _restore(self, root: nn.Module) -> None:

@@ -58,8 +58,9 @@ def check(root: nn.Module, kind: Quantize) -> Weights:
     if not layers or _elsewhere(root) > MOST_ELSEWHERE * total:
         raise ModelError(
             f"{name} can't be quantized in place: {stays:.0%} of its weights would stay as they "
-            "are, since they don't lie in linear layers (fused experts, say); train it as loaded, "
-            "or load it quantized by a library that knows it."
+            "are, since they don't lie in plain linear layers (but in fused experts, say, or in "
+            "layers of a class of its own); train it as loaded, or load it quantized by a library "
+            "that knows it."
         )
     everything = sum(p.numel() * p.element_size() for p in root.parameters())
     taken = sum(w.numel() * w.element_size() for w in weights)
