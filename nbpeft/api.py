@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from nbpeft.errors import RequestError
 from nbpeft.events import Events
 from nbpeft.listing.adapters import Adapters
 from nbpeft.request import LossOn, Request
-from nbpeft.variables import handle_of, reader_of, tokenizer_of
+from nbpeft.variables import handle_of, reader_of, tokenizer_if_known, tokenizer_of
 
 if TYPE_CHECKING:
     from nbpeft.attaching import AttachRequest, Sizes
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nbpeft.comparison.losses import Losses
     from nbpeft.data.looking.look import Look
     from nbpeft.listing.one import Description
+    from nbpeft.merging import Merged, MergeRequest
     from nbpeft.run import Run
     from nbpeft.session.record import Record
     from nbpeft.session.session import Attached
@@ -88,13 +90,11 @@ def execute_attach(
     from nbpeft.attaching import attach as attach_
     from nbpeft.attaching import count_only
     from nbpeft.session import current
-    from nbpeft.session.models import find_tokenizer, tokenizers_in
 
     handle = handle_of(model if model is not None else asked.model)
     if asked.dry_run:
         return count_only(handle, asked)
-    if tokenizer is None and (asked.tokenizer or len(tokenizers_in(variables.namespace())) == 1):
-        tokenizer = find_tokenizer(variables.namespace(), asked.tokenizer).value
+    tokenizer = tokenizer_if_known(asked.tokenizer if tokenizer is None else tokenizer)
     return attach_(current(), handle, asked, tokenizer)
 
 
@@ -190,16 +190,13 @@ def describe(name: str, *, model: Any = None, tokenizer: Any = None) -> Descript
     """
     from nbpeft.listing.one import describe as describe_
     from nbpeft.session import current
-    from nbpeft.session.models import find_tokenizer, models_in, tokenizers_in
+    from nbpeft.session.models import models_in
 
     session = current()
     for value in [model] if model is not None else models_in(variables.namespace()).values():
         handle_of(value)  # so that the session knows it
     record, handle = session.find(name)
-    if tokenizer is None or isinstance(tokenizer, str):
-        several = tokenizer is None and len(tokenizers_in(variables.namespace())) != 1
-        tokenizer = None if several else find_tokenizer(variables.namespace(), tokenizer).value
-    return describe_(session, record, handle, tokenizer)
+    return describe_(session, record, handle, tokenizer_if_known(tokenizer))
 
 
 def look(
@@ -254,6 +251,43 @@ def save(name: str, *, model: Any = None) -> Record:
     from nbpeft.session import current
 
     return current().save(handle_of(model), name)
+
+
+def merge(
+    name: str, to: str | os.PathLike[str], *, into: str = "originals", model: Any = None,
+    tokenizer: Any = None,
+) -> Merged:  # fmt: skip
+    """Write the whole model, adapter `name` merged into its weights; the twin of `%peft_merge`.
+
+    `to` is a folder that isn't there yet; transformers' `from_pretrained` loads it. `into` is
+    'originals', the weights as loaded, also for an adapter that was trained on 4 or 8 bits; or
+    'nf4', 'fp4', 'int8': the quantized weights that it was trained on, else the merged model
+    quantized. A tokenizer is saved beside: `tokenizer`, or the kernel's only one. How far the
+    merged model answers from the adapter is measured, and said.
+
+    Nothing in the kernel is changed. It needs memory for a copy of the layers that the adapter
+    changes; see `nbpeft.merging.merge`. Returns a `Merged`, which shows itself as a table. Raises
+    AdapterError for a name that isn't there, RequestError for a folder that isn't free and for an
+    adapter that is no change of weights, ModelError where the weights to merge into are gone,
+    RunError where the folder can't be written.
+    """
+    from nbpeft.merging import MergeRequest
+
+    named, live = _sorted_out(model=model, tokenizer=tokenizer)
+    asked = MergeRequest.of([name], {"to": os.fspath(to), "into": into, **named})
+    return execute_merge(asked, **live)
+
+
+def execute_merge(asked: MergeRequest, model: Any = None, tokenizer: Any = None) -> Merged:
+    """Do what was asked, and say in a line what came of it."""
+    from nbpeft.merging import merge as merge_
+    from nbpeft.session import current
+
+    handle = handle_of(model if model is not None else asked.model)
+    tokenizer = tokenizer_if_known(asked.tokenizer if tokenizer is None else tokenizer)
+    done = merge_(current(), handle, asked, tokenizer)
+    print(f"[nbpeft] merged: {done.line()}")  # noqa: T201  the answer
+    return done
 
 
 def _sorted_out(**given: Any) -> tuple[dict[str, Any], dict[str, Any]]:

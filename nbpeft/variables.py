@@ -44,6 +44,17 @@ def tokenizer_of(given: Any) -> Any:
     return given
 
 
+def tokenizer_if_known(given: Any) -> Any:
+    """A tokenizer given as object or name, or the kernel's only one; None where that says none."""
+    from nbpeft.session.models import find_tokenizer, tokenizers_in
+
+    if given is not None and not isinstance(given, str):
+        return given
+    if given is None and len(tokenizers_in(namespace())) != 1:
+        return None
+    return find_tokenizer(namespace(), given).value
+
+
 def reader_of(model: Any) -> nn.Module | None:
     """The model that would read the rows: as given, or the kernel's only one if there is one."""
     from nbpeft.session.models import find_model, root_of

@@ -12,11 +12,12 @@ from nbpeft.magics.attach import peft_attach
 from nbpeft.magics.compare import peft_compare
 from nbpeft.magics.data import peft_data
 from nbpeft.magics.finetune import finetune
+from nbpeft.magics.merge import peft_merge
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-LINE: tuple[Callable[..., Any], ...] = (peft_adapters, peft_data)
+LINE: tuple[Callable[..., Any], ...] = (peft_adapters, peft_data, peft_merge)
 # IPython refuses a cell magic whose body is empty: without one, the line magic does the same.
 BOTH: tuple[Callable[..., Any], ...] = (finetune, peft_attach, peft_compare)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from nbpeft.attaching import attach_options
 from nbpeft.comparison.request import compare_options
+from nbpeft.merging import merge_options
 from nbpeft.methods import methods
 from nbpeft.objectives import objectives
 from nbpeft.places import places
@@ -94,6 +95,24 @@ def compare_help() -> str:
             "one batch; the texts are those that each gives alone.",
             "",
             *map(_line, compare_options()),
+        ]
+    )
+
+
+def merge_help() -> str:
+    """What `%peft_merge?` shows."""
+    return "\n".join(
+        [
+            "Write the whole model as a folder, with an adapter merged into its weights.",
+            "",
+            "    %peft_merge NAME --to PATH     transformers' from_pretrained loads PATH",
+            "    %peft_merge a+b --to PATH      LoRA adapters combined, and merged",
+            "",
+            "Nothing in the kernel is changed. An adapter that was trained on the base in 4 or 8",
+            "bits goes into the weights as loaded, unless --into says otherwise. How far the",
+            "merged model answers from the adapter is measured, and said.",
+            "",
+            *map(_line, merge_options()),
         ]
     )
 

@@ -72,7 +72,7 @@ def _words(cursor: Cursor, flags: Mapping[str, Flag]) -> Iterator[Offer]:
         base = Offer("base", "model", "the base, without any adapter")
         found = [base, *adapters(session.current().glance())]
         yield from (offer for offer in found if offer.text not in taken)
-    if cursor.magic in ("peft_attach", "peft_adapters") and not cursor.names:
+    if cursor.magic in ("peft_attach", "peft_adapters", "peft_merge") and not cursor.names:
         yield from _attachable(cursor)
     if cursor.magic == "finetune":
         flags = {typed(o.name): Flag(o.metadata["help"], value=True) for o in options()}

@@ -19,11 +19,13 @@ from nbpeft.magics.glance import (
     adapters,
     columns,
     entries,
+    folders,
     linear_layers,
     models,
     rows,
     tokenizers,
 )
+from nbpeft.merging.request import Into, MergeRequest
 from nbpeft.methods import methods
 from nbpeft.methods._peft import NAMING
 from nbpeft.objectives import objectives
@@ -33,6 +35,11 @@ from nbpeft.session.recipe import Combination, Recipe
 from nbpeft.settings import Field, Fields
 
 _REGISTRIES: dict[str, Any] = {"method": methods, "objective": objectives, "place": places}
+_HELD = {"model": models, "tokenizer": tokenizers}
+_CHOICES: dict[str, tuple[Any, str]] = {
+    "combination": (Combination, Recipe.combination),
+    "into": (Into, MergeRequest.into),
+}
 _LISTS = NAMING | {"columns"}
 
 
@@ -86,14 +93,18 @@ def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iter
     word = cursor.word
     if word in ("data", "eval"):
         yield from rows(fragment, variables)
-    elif word == "model":
-        yield from models(variables)
-    elif word == "tokenizer":
-        yield from tokenizers(variables)
+    elif word in _HELD:
+        yield from _HELD[word](variables)
     elif word == "from":
         yield from adapters(session.current().glance())
     elif word in ("method", "objective", "place"):
         yield from entries(_REGISTRIES[word])
+    elif word == "to":
+        yield from folders(fragment)
+    elif word in _CHOICES:
+        kind, default = _CHOICES[word]
+        for choice in typing.get_args(kind):
+            yield Offer(choice, "choice", "the default" if choice == default else "")
     elif word in ("attach", "resume", "dry_run", "none"):
         yield from _booleans(default=False)
     elif cursor.magic in ("finetune", "peft_attach"):
@@ -102,9 +113,6 @@ def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iter
 
 def _of_setting(cursor: Cursor, variables: Mapping[str, Any]) -> Iterator[Offer]:
     """What a setting may be: modules of the model, or what its declaration enumerates."""
-    if cursor.word == "combination":
-        for choice in typing.get_args(Combination):
-            yield Offer(choice, "choice", "the default" if choice == Recipe.combination else "")
     if cursor.word == "target_modules":
         yield Offer("all-linear", "modules", "every linear layer but the head")
     if cursor.word in NAMING:

@@ -93,7 +93,7 @@ class Derived:
         (part,) = self.parts
         method = methods.get(part.method)
         with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(_folder(session, handle, part))
+            folder = stack.enter_context(folder_of(session, handle, part))
             stack.enter_context(handle.bare(part.state))
             return method.cut(handle.root, folder, rank)
 
@@ -119,7 +119,7 @@ class Derived:
                 f"{listed(map(str, ranks))}; type --combination cat or svd."
             )
         with contextlib.ExitStack() as stack:
-            folders = [stack.enter_context(_folder(session, handle, p)) for p in self.parts]
+            folders = [stack.enter_context(folder_of(session, handle, p)) for p in self.parts]
             stack.enter_context(handle.bare(states[0]))
             try:
                 return combined.build(handle.root, folders, weights, recipe.how())
@@ -176,7 +176,7 @@ def _not_combined(part: Record, why: str) -> RequestError:
 
 
 @contextlib.contextmanager
-def _folder(session: Session, handle: Handle, part: Record) -> Iterator[Path]:
+def folder_of(session: Session, handle: Handle, part: Record) -> Iterator[Path]:
     """Where an adapter lies in PEFT's format; one that isn't on the shelf is written for now."""
     if part.path is not None:
         yield part.path

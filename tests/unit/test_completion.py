@@ -105,6 +105,8 @@ def test_the_cursor_knows_what_the_rest_of_the_cell_gives():
 
 ATTACH = ["--none", "--model", "--tokenizer", "--method", "--dry-run", "--rank", "--as"]
 
+MERGE = ["--to", "--into", "--model", "--tokenizer"]
+
 
 @pytest.fixture
 def tab(tiny_pair, monkeypatch, working_folder):
@@ -180,6 +182,12 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%%peft_attach n --method prompt\nnum_v|", ["num_virtual_tokens: "]),
         ("%%peft_attach n --method lora\nlearn|", []),
         ("%peft_adapters |", ["pirate", "pirate@1", "--model", "--tokenizer"]),
+        ("%peft_merge |", ["pirate", "pirate@1", *MERGE]),
+        ("%peft_merge pirate --in|", ["--into"]),
+        ("%peft_merge pirate --into |", ["originals", "nf4", "fp4", "int8"]),
+        ("%peft_merge pirate --to d|", ["data/"]),
+        ("%peft_merge pirate --model |", ["model"]),
+        ("%peft_merge pirate+p|", ["pirate+pirate@1"]),
         ("%peft_compare base pi|", ["pirate", "pirate@1"]),
         ("%peft_compare base pirate p|", ["pirate@1"]),
         ("%%finetune p --target-modules q_proj,u|", ["up_proj"]),

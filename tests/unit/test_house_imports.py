@@ -33,6 +33,7 @@ LAYERS = (
         "closing",
         "comparison",
         "listing",
+        "merging",
         "attaching",
         "standing",
         "variables",

@@ -10,7 +10,7 @@ from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options
 
-LINE = {"finetune", "peft_adapters", "peft_attach", "peft_compare", "peft_data"}
+LINE = {"finetune", "peft_adapters", "peft_attach", "peft_compare", "peft_data", "peft_merge"}
 CELL = {"finetune", "peft_attach", "peft_compare"}
 
 
@@ -125,6 +125,12 @@ def test_a_setting_of_the_wrong_kind_leaves_the_old_one(shell, value):
         ("%peft_data a b", "'a', 'b'"),
         ("%peft_data a --rows first", "--rows 0,5,9"),
         ("%peft_data a --row 1", "--rows"),
+        ("%peft_merge", "one NAME, 0 were given"),
+        ("%peft_merge a b --to m", "a+b, without spaces"),
+        ("%peft_merge a", "--to PATH"),
+        ("%peft_merge a --to m --in nf4", "Did you mean --into"),
+        ("%peft_merge a --to m --into nf", "into can't be 'nf'"),
+        ("%peft_merge base --to m", "model.save_pretrained(PATH)"),
     ],
 )
 def test_a_mistyped_cell_fails_with_one_line(shell, capsys, cell, says):
