@@ -15,7 +15,7 @@ SUITES    := unit train notebooks browser colab binder
 export OMP_NUM_THREADS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help venv demo lab test $(SUITES:%=test-%) check bench clean
+.PHONY: help venv demo lab test $(SUITES:%=test-%) check bench bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,9 +74,14 @@ check: venv ## ruff, mypy, the README's generated tables and the import directio
 	@$(PY) tools/readme.py --check
 	@$(PY) -m pytest -q tests/unit/test_house_imports.py
 
-bench: venv ## measure: attaching each method on 100M parameters, describing 100,000 rows
+bench: venv ## measure: attaching each method on 100M parameters, quantizing 400M, describing 100,000 rows
 	@$(PY) benchmarks/attach.py
+	@$(PY) benchmarks/quantize.py
 	@$(PY) benchmarks/rows.py
+
+bench-gpu: venv ## measure on a GPU: quantizing 1B and 8B, and LoRA's speed on each precision
+	@$(PY) benchmarks/quantize.py --shape 1b
+	@$(PY) benchmarks/quantize.py --shape 8b
 
 clean: ## remove environments and everything built
 	rm -rf $(VENV) $(COLAB) build dist .mypy_cache .ruff_cache

@@ -215,7 +215,8 @@ def known_words(words: Mapping[str, Any], known: Iterable[str], magic: str) -> N
         if word not in known:
             flags = [f"--{name.replace('_', '-')}" for name in known]
             near = did_you_mean(f"--{word.replace('_', '-')}", flags)
-            raise RequestError(f"{magic} has no {_flag(word)}.{near} Its flags: {listed(flags)}.")
+            every = listed(flags, limit=len(flags))
+            raise RequestError(f"{magic} has no {_flag(word)}.{near} Its flags: {every}.")
 
 
 def read_prompts(body: str) -> list[Any]:

@@ -104,7 +104,8 @@ def _fitting_flags(cursor: Cursor, flags: Mapping[str, Flag]) -> dict[str, Flag]
         own = {word: Flag(offer.help, value=True) for word, offer in _settings(cursor).items()}
     else:
         adding = any(SUM in name for name in cursor.names)
-        out, own = {"none", "method", "dry_run", "rank"} if adding else recipe, {}
+        alone = {"none", "method", "quantize", "dry_run", "rank"}
+        out, own = alone if adding else recipe, {}
     return {word: flag for word, flag in flags.items() if word not in out} | own
 
 

@@ -30,15 +30,16 @@ from nbpeft.methods import methods
 from nbpeft.methods._peft import NAMING
 from nbpeft.objectives import objectives
 from nbpeft.places import places
-from nbpeft.request import options, typed
+from nbpeft.request import Quantize, options, typed
 from nbpeft.session.recipe import Combination, Recipe
 from nbpeft.settings import Field, Fields
 
 _REGISTRIES: dict[str, Any] = {"method": methods, "objective": objectives, "place": places}
 _HELD = {"model": models, "tokenizer": tokenizers}
-_CHOICES: dict[str, tuple[Any, str]] = {
+_CHOICES: dict[str, tuple[Any, str | None]] = {
     "combination": (Combination, Recipe.combination),
     "into": (Into, MergeRequest.into),
+    "quantize": (Quantize, None),
 }
 _LISTS = NAMING | {"columns"}
 
@@ -105,7 +106,7 @@ def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iter
         kind, default = _CHOICES[word]
         for choice in typing.get_args(kind):
             yield Offer(choice, "choice", "the default" if choice == default else "")
-    elif word in ("attach", "resume", "dry_run", "none"):
+    elif word in ("attach", "resume", "dry_run", "in_place", "none"):
         yield from _booleans(default=False)
     elif cursor.magic in ("finetune", "peft_attach"):
         yield from _of_setting(cursor, variables)

@@ -70,8 +70,8 @@ class Precision:
             ModelError: there is nowhere to keep the original weights, or they are gone.
         """
         if state == self.now:
-            if in_place and state != AS_LOADED:
-                self._away = [_Away(away.layer, None) for away in self._away]
+            if in_place:
+                self._give_up()
             return
         from nbpeft.guard import process_state_kept
         from nbpeft.quiet import quiet
@@ -86,6 +86,12 @@ class Precision:
             except BaseException:
                 self._recover(root, before)
                 raise
+
+    def _give_up(self) -> None:
+        """The originals of layers that are quantized already go, too."""
+        for away in self._away:
+            away.original = None
+            _let_go(away.layer.base, None)
 
     def check(self, state: str) -> None:
         """Refuse what can't be reached from here: ModelError says why."""

@@ -103,7 +103,10 @@ def test_the_cursor_knows_what_the_rest_of_the_cell_gives():
 
 # What is offered
 
-ATTACH = ["--none", "--model", "--tokenizer", "--method", "--dry-run", "--rank", "--as"]
+ATTACH = [
+    "--none", "--model", "--tokenizer", "--method", "--quantize", "--in-place", "--dry-run",
+    "--rank", "--as",
+]  # fmt: skip
 
 MERGE = ["--to", "--into", "--model", "--tokenizer"]
 
@@ -149,10 +152,10 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%%finetune p --learning-rate 1 --le|", ["--length-column-name"]),
         ("%%finetune p --use-do|", ["--use-dora"]),
         ("%%finetune p --use-dora |", ["true", "false"]),
-        ("%%finetune p --method lo|", ["lora"]),
-        ("%%finetune p --method=lo|", ["lora"]),
+        ("%%finetune p --method lo|", ["lora", "lora8"]),
+        ("%%finetune p --method=lo|", ["lora", "lora8"]),
         ("%%finetune p --method |", list(methods.names())),
-        ("%%finetune p --method=lor|", ["lora"]),
+        ("%%finetune p --method=lor|", ["lora", "lora8"]),
         ("%%finetune p --objective s|", ["sft"]),
         ("%%finetune p --place |", ["kernel"]),
         ("%%finetune p --model |", ["model"]),
@@ -171,8 +174,12 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%peft_attach pirate+pirate@1 --c|", ["--combination"]),
         ("%peft_attach a+b --combination li|", ["linear"]),
         ("%peft_attach a+b --me|", []),
+        ("%peft_attach a+b --qu|", []),
+        ("%peft_attach n --method ia3 --quantize |", ["nf4", "fp4", "int8"]),
+        ("%%finetune p --quantize i|", ["int8"]),
+        ("%%finetune p --in-|", ["--in-place"]),
         ("%peft_attach ./d|", ["./data/"]),
-        ("%peft_attach n --method lor|", ["lora"]),
+        ("%peft_attach n --method lor|", ["lora", "lora8"]),
         ("%peft_attach n --method lora --ra|", ["--rank", "--rank-pattern"]),
         ("%peft_attach n --method lora --use-do|", ["--use-dora"]),
         ("%peft_attach n --method lora --use-dora |", ["true", "false"]),
@@ -276,9 +283,9 @@ def test_the_flags_in_a_magic_s_help_are_those_it_takes(name):
 
 def test_a_flag_takes_a_value_where_its_help_shows_one():
     flags = flags_of(MAGICS["peft_attach"])
-    assert {w for w, flag in flags.items() if not flag.value} == {"none", "dry_run"}
+    assert {w for w, flag in flags.items() if not flag.value} == {"none", "in_place", "dry_run"}
     switches = {word for word, flag in flags_of(MAGICS["finetune"]).items() if not flag.value}
-    assert switches == {"attach", "resume", "dry_run"}
+    assert switches == {"in_place", "attach", "resume", "dry_run"}
 
 
 # As IPython has it

@@ -111,7 +111,7 @@ def test_a_setting_of_the_wrong_kind_leaves_the_old_one(shell, value):
         ("%peft_attach a --weights 1,2", "a+b --weights"),
         ("%peft_attach ./x --rank 2", "rank cuts one adapter"),
         ("%peft_attach a --method lora --as b", "--as names"),
-        ("%peft_attach a --method lroa", "Did you mean lora or dylora?"),
+        ("%peft_attach a --method lroa", "Did you mean lora or qlora?"),
         ("%peft_attach a --method lora --rnak 3", "Did you mean rank"),
         ("%peft_attach a --method lora --epochs 3", "trained by your own loop"),
         ("%peft_attach a --method lora --rank many", "rank can't be 'many'"),

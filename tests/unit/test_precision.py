@@ -232,6 +232,18 @@ def test_in_place_is_for_good(saved):
     assert torch.equal(answers(model), answers(loaded))
 
 
+def test_in_place_where_it_is_quantized_already():
+    """The originals, which were kept in memory, go."""
+    model, precision = architectures.build("llama"), Precision()
+    precision.move(model, "nf4")
+    before = answers(model)
+    assert all(layer.base.weight.numel() > 0 for layer in precision._layers["nf4"])
+    precision.move(model, "nf4", in_place=True)
+    assert all(layer.base.weight.numel() == 0 for layer in precision._layers["nf4"])
+    assert precision.given_up
+    assert torch.equal(answers(model), before)
+
+
 class TestOnAGpu:
     """A model that lies elsewhere than in host memory; the GPU is played by a flag."""
 
