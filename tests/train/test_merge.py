@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import shutil
+import warnings
 from pathlib import Path
 
 import architectures
@@ -21,7 +23,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 import nbpeft
 import nbpeft.session
 from nbpeft.errors import AdapterError, ModelError, RequestError, RunError
-from nbpeft.merging import layers, tree
+from nbpeft.merging import drift, layers, tree
 from nbpeft.precision import Precision
 from nbpeft.precision.layers import compute_dtype
 from nbpeft.precision.trap import keep_trainable
@@ -111,6 +113,60 @@ def test_the_folder_answers_as_the_adapter(tiny_pair, tmp_path, words):
     assert done.drift.base > 1e-4
     assert done.drift.changed == 0
     assert torch.equal(logits(model), base)
+    assert torch.equal(logits(nbpeft.attach("a", model=model)), wanted)
+
+
+@pytest.mark.parametrize("words", [{"target_modules": ["embed_tokens"]},
+                                   {"modules_to_save": ["lm_head"]}])  # fmt: skip
+def test_one_weight_that_becomes_two_is_no_longer_tied(tiny_pair, tmp_path, words):
+    """Those who load it by its config alone must not tie them again."""
+    model, _ = tiny_pair
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    grown(model, "a", method="lora", **words)
+    config = json.loads((merge(model, "a", tmp_path / "m").path / "config.json").read_text())
+    assert config["tie_word_embeddings"] is False
+    assert model.config.tie_word_embeddings is True
+    grown(model, "b", method="lora", **FEW)
+    config = json.loads((merge(model, "b", tmp_path / "n").path / "config.json").read_text())
+    assert config["tie_word_embeddings"] is True
+
+
+def test_embeddings_that_are_always_one_are_refused(tmp_path):
+    model = architectures.build("t5")
+    grown_by_hand = nbpeft.attach("a", model=model, method="lora", target_modules=["lm_head"])
+    assert grown_by_hand is model
+    with pytest.raises(ModelError, match="which are one in T5ForConditionalGeneration"):
+        merge(model, "a", tmp_path / "m")
+
+
+def held(layer):
+    """All that a layer and those inside it hold, by identity and as bits."""
+    found = {
+        f"{path}.{name}": (id(value), repr(value))
+        for path, module in layer.named_modules()
+        for name, value in module.__dict__.items()
+    }
+    for name, value in layer.state_dict().items():
+        found[f"{name} value"] = value.detach().clone().numpy().tobytes()
+    for name, parameter in layer.named_parameters():
+        found[f"{name} place"] = (id(parameter), parameter.data_ptr())
+    return found
+
+
+@pytest.mark.parametrize("state", [None, "nf4", "int8"])
+def test_nothing_of_base_twin_or_adapter_is_written(tiny_pair, state):
+    """By the merge of a layer alone, with no guard around it."""
+    model, _ = tiny_pair
+    grown(model, "a", method="lora", quantize=state, by=0.2, **FEW)
+    nbpeft.attach("a", model=model)
+    logits(model)  # int8 layers move their scales at the first call
+    layer = model.model.layers[0].self_attn.q_proj
+    before = held(layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = layers.merged(layer, "default")
+    assert differences(before, held(layer)) == []
+    assert not torch.equal(alone.weight.data, layer.base_layer.weight.data)
 
 
 def test_a_plain_lora_gives_the_weights_that_peft_gives(tiny_pair, tmp_path):
@@ -292,13 +348,15 @@ def test_into_its_own_nf4_it_is_what_peft_makes(quantized, on_nf4, tmp_path):
     assert current().handle(model).precision.now == "as loaded"
 
 
-def test_small_changes_are_lost_in_nf4_and_that_is_said(tiny_pair, tmp_path):
+def test_small_changes_are_lost_in_nf4_and_that_is_said(tiny_pair, tmp_path, capsys):
     """They lie between two points of the grid, and are rounded back to where they were."""
     model, _ = tiny_pair
     grown(model, "small", method="qlora", by=0.01, **FEW)
     lost = merge(model, "small", tmp_path / "nf4", into="nf4")
     assert lost.drift.kl > 0.5 * lost.drift.base
-    assert "most of the adapter is lost" in lost.line()
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said == f"[nbpeft] merged: {lost.line()}"
+    assert "most of the adapter is lost" in said
     assert "merge into originals" in repr(lost)
 
 
@@ -345,16 +403,29 @@ def test_the_drift_is_that_of_the_folder(quantized, on_nf4, tmp_path, into):
 MADE_ANEW = {"weight place", "_parameters", "quant_state", "hf_quantizer"}
 
 
+def test_the_divergence_is_of_the_merged_model_from_the_adapter():
+    """0.5 ln(0.5/0.9) + 0.5 ln(0.5/0.1), which the other way round is 0.368; and 0."""
+    adapter = torch.tensor([[0.5, 0.5], [0.2, 0.8]]).log()
+    merged = torch.tensor([[0.1, 0.9], [0.2, 0.8]]).log()
+    found = drift.distance([adapter[:1], adapter[1:]], [merged[:1], merged[1:]])
+    assert math.isclose(found.kl, 0.510826 / 2, rel_tol=1e-5)
+    assert (found.changed, found.positions) == (0.5, 2)
+    certain = torch.tensor([[0.0, -math.inf]])
+    assert drift.distance([certain], [certain]).kl == 0
+
+
 @pytest.mark.parametrize("attached", [None, "q", "plain"])
 @pytest.mark.parametrize("into", ["originals", "nf4", "int8"])
-def test_all_is_as_before(quantized, tmp_path, attached, into, capsys):
+def test_all_is_as_before(quantized, tmp_path, monkeypatch, attached, into):
+    talks = logging.getLogger("bitsandbytes.autograd._functions")
+    monkeypatch.setattr(talks, "filters", [])  # earlier tests' models went while quantized
     model, tokenizer = quantized
     grown(model, "plain", method="lora", **FEW)
     nbpeft.attach(attached, model=model)
     model.train()
     model.config.use_cache = False
     before, state = state_of(model, tokenizer), current().handle(model).precision.now
-    kept = bits(model)
+    kept, filters = bits(model), [*talks.filters]
     nbpeft.merge("q", tmp_path / "m", into=into, model=model, tokenizer=tokenizer)
     different = differences(before, state_of(model, tokenizer))
     if (attached, into) == ("q", "nf4") or attached != "q":
@@ -363,7 +434,7 @@ def test_all_is_as_before(quantized, tmp_path, attached, into, capsys):
         assert {name.rpartition(".")[2] for name in different} <= MADE_ANEW
     assert current().handle(model).precision.now == state
     assert all(torch.equal(value, kept[key]) for key, value in model.state_dict().items())
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert talks.filters == filters
 
 
 def test_base_given_up_and_base_loaded_quantized(quantized, on_nf4, tmp_path):
@@ -506,6 +577,37 @@ def test_on_a_gpu_merged_layers_wait_in_host_memory(tiny_pair, tmp_path, monkeyp
     assert len(moved) == 3 * len(model.model.layers)
     assert done.drift.kl < 1e-7
     assert torch.allclose(logits(load(done.path)), wanted, atol=1e-4)
+
+
+def test_a_visitor_comes_before_its_call_and_goes_after():
+    seen = []
+
+    class Layer(torch.nn.Linear):
+        def to(self, device):
+            seen.append(str(device))
+            return self
+
+        def forward(self, x):
+            seen.append("call")
+            return super().forward(x)
+
+    layer = Layer(2, 2)
+    tree._visits(layer, torch.device("cuda:0"))
+    layer(torch.ones(1, 2))
+    assert seen == ["cpu", "cuda:0", "call", "cpu"]
+
+
+def test_a_head_that_is_read_and_refused_draws_nothing(tiny_pair, tmp_path, monkeypatch):
+    """A head is drawn at random before its weights are read."""
+    model, _ = tiny_pair
+    nbpeft.attach("a", model=model, method="head")
+    nbpeft.save("a", model=model)
+    nbpeft.attach(None, model=model)
+    monkeypatch.setattr(nbpeft.session, "_current", None)
+    before = torch.get_rng_state()
+    with pytest.raises(RequestError, match="is a classifier beside"):
+        nbpeft.merge("a", tmp_path / "m", model=model)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_prompts_of_another_tokenizer_are_left(quantized, tmp_path):
