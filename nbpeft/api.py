@@ -261,9 +261,9 @@ def merge(
 
     `to` is a folder that isn't there yet; transformers' `from_pretrained` loads it. `into` is
     'originals', the weights as loaded, also for an adapter that was trained on 4 or 8 bits; or
-    'nf4', 'fp4', 'int8': the quantized weights that it was trained on, else the merged model
-    quantized. A tokenizer is saved beside: `tokenizer`, or the kernel's only one. How far the
-    merged model answers from the adapter is measured, and said.
+    'nf4', 'fp4', 'int8': the merged model quantized, or, where the originals are gone, the
+    quantized weights that it was trained on. A tokenizer is saved beside: `tokenizer`, or the
+    kernel's only one. How far the merged model answers from the adapter is measured, and said.
 
     Nothing in the kernel is changed. It needs memory for a copy of the layers that the adapter
     changes; see `nbpeft.merging.merge`. Returns a `Merged`, which shows itself as a table. Raises

@@ -97,7 +97,8 @@ def _notes(measured: Drift | None, target: Target) -> tuple[str, ...]:
         return ()
     return (
         "most of the adapter is lost: quantized weights lie on a grid, and small changes are "
-        "rounded back to where they were; merge into originals, and quantize that when loading it",
+        "rounded back to where they were; load the model again, not quantized, and merge into "
+        "originals",
     )
 
 

@@ -27,8 +27,8 @@ class MergeRequest:
     to: str = option("the folder to write the model into; new, or empty", "", shown="PATH")
     into: Into = option(
         "originals, the weights as loaded, also for an adapter that was trained on 4 or 8 bits; "
-        "or nf4, fp4, int8: the quantized weights that it was trained on, else the merged model "
-        "quantized",
+        "or nf4, fp4, int8: the merged model quantized, or, where the originals are gone, the "
+        "quantized weights that it was trained on",
         "originals",
         shown="WEIGHTS",
     )

@@ -32,6 +32,10 @@ class Target:
 def target_of(handle: Handle, record: Record, into: Into) -> Target:
     """Over which state of the base a record is merged; nothing is moved.
 
+    The originals, wherever they are there: quantized weights lie on a coarse grid, and small
+    changes to them are rounded away (of an adapter of 20 steps, 1.96 nats a token against 0.01
+    where the merged originals are quantized).
+
     Raises:
         ModelError: those weights aren't there.
     """
@@ -47,7 +51,7 @@ def target_of(handle: Handle, record: Record, into: Into) -> Target:
             "to merge into; load it without a quantization_config"
             + (f", or type --into {precision.loaded}." if known else ".")
         )
-    if into == record.state:
+    if into == record.state and precision.given_up:
         precision.check(into)
         return Target(into, in_few_bits=True)
     if precision.given_up:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ OF_MODEL = (
 OF_CONFIG = ("quantization_config", "_is_quantized")
 
 
+_quieted: weakref.WeakSet[Marks] = weakref.WeakSet()
 _TALKS = logging.getLogger("bitsandbytes.autograd._functions")
 
 
@@ -42,11 +44,14 @@ class Marks:
         root.quantization_method = quantizer.quantization_config.quant_method
         root.hf_quantizer = quantizer  # type: ignore[assignment]
         quantizer.postprocess_model(root)  # type: ignore[no-untyped-call]
+        _quieted.add(self)
         _TALKS.addFilter(_says_no_cast)
 
     def take_off(self) -> None:
         """As it was before."""
-        _TALKS.removeFilter(_says_no_cast)
+        _quieted.discard(self)
+        if not _quieted:
+            _TALKS.removeFilter(_says_no_cast)
         for owner, before in self._before:
             for name in OF_MODEL if isinstance(owner, nn.Module) else OF_CONFIG:
                 owner.__dict__.pop(name, None)
