@@ -157,6 +157,8 @@ class Precision:
 
     def _restore(self, root: nn.Module) -> None:
         """As loaded again."""
+        from nbpeft.precision.heap import give_back
+
         if self._marks is not None:
             self._marks.take_off()
             self._marks = None
@@ -169,6 +171,7 @@ class Precision:
             layer.empty()
             root.set_submodule(layer.path, layer.base)
             self._away.pop()
+            give_back()
         self.now, self.place = AS_LOADED, None
 
 

@@ -29,6 +29,11 @@ REFUSED = {
         lambda model: not any(n.endswith("bias") for n, _ in model.named_parameters()),
         "bias",
     ),
+    # PEFT's layer over fused experts has no dropout; a base in 4 bits has none of those anyway.
+    "qlora": (
+        lambda model: model.config.model_type == "mixtral",
+        "lora_dropout",
+    ),
 }
 """Method -> on which models it can't be, and what the error that says so speaks of."""
 
