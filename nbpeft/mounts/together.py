@@ -1,9 +1,10 @@
 """Several LoRA adapters and the base in one forward: each group of a batch's rows as another.
 
 The base's product is computed once for all rows; each adapter adds its own `B(A(x))·scaling` to its
-rows. The A and B are the mounts' own, so nothing is copied. Which adapters this gives the right
-numbers for is a list of what was looked at, not a guess: PEFT's own `adapter_names` is silently
-ignored by several types and refused by others.
+rows. Adapters of neighbouring rows are stacked, so that a layer costs two batched products however
+many there are; where memory has no room for the copies, each is a product of its own. Which adapters
+this gives the right numbers for is a list of what was looked at, not a guess: PEFT's own
+`adapter_names` is silently ignored by several types and refused by others.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.nn import functional
 
 from nbpeft.mounts import Mount
 from nbpeft.mounts.modules import ModulesMount, Swap, follow, put
+from nbpeft.precision.originals import free_host_memory
 
 
 class NotTogetherError(Exception):
@@ -34,6 +36,19 @@ class Pair(NamedTuple):
     a: torch.Tensor
     b: torch.Tensor
     scaling: float
+
+
+class Stack(NamedTuple):
+    """The parts in one place of adapters whose rows follow one another."""
+
+    first: int
+    """The first one's part of the batch's rows."""
+    a: torch.Tensor
+    """(adapters, in, rank); the smaller ranks are filled up with zeros."""
+    b: torch.Tensor
+    """(adapters, rank, out)"""
+    scaling: torch.Tensor
+    """(adapters, 1, 1)"""
 
 
 def can_join(mount: Mount | None) -> bool:
@@ -65,9 +80,10 @@ def together(root: nn.Module, columns: Sequence[Mount | None]) -> Iterator[None]
             place = (swap.parent, swap.child)
             places[place] = swap.base
             pairs.setdefault(place, []).append(_pair(group, swap.adapter))
+    stacked = _room([pair for own in pairs.values() for pair in own])
     try:
         for place, base in places.items():
-            put(root, *place, TogetherLinear(base, len(columns), pairs[place]))
+            put(root, *place, TogetherLinear(base, len(columns), pairs[place], stacked=stacked))
         yield
     finally:
         for place, base in places.items():
@@ -77,11 +93,14 @@ def together(root: nn.Module, columns: Sequence[Mount | None]) -> Iterator[None]
 class TogetherLinear(nn.Module):
     """A base linear layer whose rows are answered as the base or as one of several adapters."""
 
-    def __init__(self, base: nn.Module, groups: int, pairs: list[Pair]) -> None:
+    def __init__(
+        self, base: nn.Module, groups: int, pairs: list[Pair], *, stacked: bool = True
+    ) -> None:
         super().__init__()
         self.base_layer = base
         self._groups = groups
-        self._pairs = pairs  # in a list, so that they aren't taken for modules of the tree
+        # In a list, so that they aren't taken for modules of the tree.
+        self._stacks = [_stack(run) for run in _runs(pairs, longest=groups if stacked else 1)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(rows, tokens, in) -> (rows, tokens, out); the first rows are the first group's."""
@@ -89,15 +108,53 @@ class TogetherLinear(nn.Module):
             raise NotTogetherError(tuple(x.shape))
         result: torch.Tensor = self.base_layer(x)
         rows = x.shape[0] // self._groups
-        for group, a, b, scaling in self._pairs:
-            own = slice(group * rows, (group + 1) * rows)
-            inner = functional.linear(x[own].to(a.dtype), a)
+        for first, a, b, scaling in self._stacks:
+            own = slice(first * rows, (first + len(a)) * rows)
+            inner = torch.bmm(x[own].to(a.dtype).reshape(len(a), -1, a.shape[1]), a)
+            out = result[own].view(len(a), -1, result.shape[-1])
             if b.dtype == result.dtype:
-                flat = result[own].view(-1, result.shape[-1])
-                flat.addmm_(inner.flatten(0, 1), b.t(), alpha=scaling)
+                out.baddbmm_(inner * scaling, b)
             else:  # as PEFT adds it: in the adapter's precision, then rounded to the base's
-                result[own] += functional.linear(inner, b) * scaling
+                out += torch.bmm(inner, b) * scaling
         return result
+
+
+def _runs(pairs: Sequence[Pair], longest: int) -> list[list[Pair]]:
+    """Pairs of neighbouring groups and one dtype, at most so many together."""
+    runs: list[list[Pair]] = []
+    for pair in pairs:
+        last = runs[-1] if runs else []
+        joins = last and pair.group == last[-1].group + 1 and pair.a.dtype == last[-1].a.dtype
+        if joins and len(last) < longest:
+            last.append(pair)
+        else:
+            runs.append([pair])
+    return runs
+
+
+def _stack(run: Sequence[Pair]) -> Stack:
+    """One pair as it lies, several as a copy."""
+    scaling = run[0].a.new_tensor([pair.scaling for pair in run]).view(-1, 1, 1)
+    if len(run) == 1:
+        (pair,) = run
+        return Stack(pair.group, pair.a.t().unsqueeze(0), pair.b.t().unsqueeze(0), scaling)
+    rank = max(len(pair.a) for pair in run)
+    a = torch.stack([functional.pad(p.a.t(), (0, rank - len(p.a))) for p in run])
+    b = torch.stack([functional.pad(p.b.t(), (0, 0, 0, rank - len(p.a))) for p in run])
+    return Stack(run[0].group, a, b, scaling)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free where the tensors lie."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_host_memory()
+
+
+def _room(pairs: Sequence[Pair]) -> bool:
+    """Whether copies of these leave three quarters of what is free to the answers."""
+    needed = sum(t.numel() * t.element_size() for pair in pairs for t in (pair.a, pair.b))
+    return not pairs or 4 * needed <= free_memory(pairs[0].a.device)
 
 
 def _plain(swap: Swap) -> bool:

@@ -79,29 +79,47 @@ def test_the_texts_are_those_that_each_gives_alone(tiny_pair, planted, dtype, pr
     assert [compared.figures[name].together for name in names] == [4] * 4
 
 
-def test_the_forward_is_the_adapter_s_own(planted):
-    mounts = [planted("wide", **KINDS["wide"]), None, planted("narrow", **KINDS["narrow"])]
+@pytest.mark.parametrize("room", [0, 2**40])
+def test_the_forward_is_the_adapter_s_own(planted, monkeypatch, room):
+    monkeypatch.setattr("nbpeft.mounts.together.free_memory", lambda device: room)
+    wide, narrow, stable = (planted(name, **config) for name, config in KINDS.items())
+    mounts = [wide, None, narrow, stable, wide]
     ids = torch.arange(4, 24).reshape(2, 10)
     with torch.no_grad():
         expected = []
-        for name in ("wide", "base", "narrow"):
+        for name in ("wide", "base", "narrow", "stabilized", "wide"):
             with nbpeft.session.current().answering_as(planted.model, name) as model:
                 expected.append(model(ids).logits)
         with together(planted.model, mounts):
-            got = planted.model(ids.repeat(3, 1)).logits
+            got = planted.model(ids.repeat(5, 1)).logits
     torch.testing.assert_close(got, torch.cat(expected), rtol=1e-4, atol=1e-4)
     assert (expected[0] - expected[1]).abs().max() > 0.1
 
 
-def test_nothing_is_copied(planted):
+def test_without_room_nothing_is_copied(planted, monkeypatch):
+    monkeypatch.setattr("nbpeft.mounts.together.free_memory", lambda device: 0)
     mounts = [None, planted("wide", **KINDS["wide"]), planted("narrow", **KINDS["narrow"])]
-    theirs = {id(p) for m in mounts[1:] for s in m.swaps for p in s.adapter.parameters()}
+    theirs = {p.data_ptr() for m in mounts[1:] for s in m.swaps for p in s.adapter.parameters()}
     with together(planted.model, mounts):
         layers = [m for m in planted.model.modules() if isinstance(m, TogetherLinear)]
-        used = [t for layer in layers for pair in layer._pairs for t in (pair.a, pair.b)]
+        used = [t for layer in layers for stack in layer._stacks for t in (stack.a, stack.b)]
     assert len(layers) == 42
     assert {id(layer.base_layer) for layer in layers} <= set(map(id, planted.model.modules()))
-    assert {id(t) for t in used} == theirs - {id(p) for p in planted.model.parameters()}
+    assert {t.data_ptr() for t in used} == theirs - {
+        p.data_ptr() for p in planted.model.parameters()
+    }
+
+
+def test_neighbours_are_stacked_to_the_largest_rank(planted):
+    wide, narrow = planted("wide", **KINDS["wide"]), planted("narrow", **KINDS["narrow"])
+    with together(planted.model, [wide, narrow, None, wide]):
+        layer = planted.model.get_submodule("model.layers.0.self_attn.q_proj")
+        both, alone = layer._stacks
+        only = planted.model.get_submodule("model.layers.0.self_attn.k_proj")
+    assert (both.first, both.a.shape, both.b.shape) == (0, (2, 128, 16), (2, 16, 128))
+    assert (alone.first, alone.a.shape) == (3, (1, 128, 16))
+    assert [(stack.first, len(stack.a)) for stack in only._stacks] == [(0, 1), (3, 1)]
+    assert both.scaling.flatten().tolist() == [8, 32]
 
 
 def test_the_model_is_as_it_was(planted):
