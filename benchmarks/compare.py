@@ -69,7 +69,9 @@ def plant(model: Any, number: int) -> str:
     session, name = current(), f"a{number}"
     handle = session.handle(model)
     torch.manual_seed(number)
-    mount = methods.get("lora").mount(model, {"r": 16, "lora_alpha": 16, "target_modules": "all-linear"})
+    mount = methods.get("lora").mount(
+        model, {"r": 16, "lora_alpha": 16, "target_modules": "all-linear"}
+    )
     with torch.no_grad():
         for path, parameter in (p for s in mount.swaps for p in s.adapter.named_parameters()):
             if "lora_B" in path:
@@ -112,7 +114,9 @@ def of_count(
         one, theirs = seconds(lambda: separate(model, tokenizer, names, prompts, tokens))
         many, ours = seconds(lambda: nbpeft.compare(names, prompts, **words))
         times.append((one, many))
-    texts = [(a, b) for x, y in zip(theirs, ours.answers, strict=True) for a, b in zip(x, y, strict=True)]
+    texts = [
+        (a, b) for x, y in zip(theirs, ours.answers, strict=True) for a, b in zip(x, y, strict=True)
+    ]
     one, many = (statistics.median(column) for column in zip(*times[1:], strict=True))
     return {
         "adapters": len(names),

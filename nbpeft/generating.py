@@ -6,6 +6,9 @@ from typing import Any
 
 from nbpeft.architectures import architecture_of
 
+WORTH_SHARING = 32
+"""Tokens that prompts begin with alike, from which on reading them once is quicker."""
+
 
 def generate(
     model: Any,
@@ -14,16 +17,19 @@ def generate(
     *,
     max_new_tokens: int,
     sample: bool = False,
+    groups: int = 1,
 ) -> list[tuple[str, int]]:
     """Answer prompts in one batch; call it in eval mode and without gradients.
 
     A decoder goes on from its prompt, so prompts are padded on the left and the answer is what
     comes after. An encoder-decoder reads the prompt in its encoder, padded on the right as in
     training, and gives back the answer alone, after the token that every answer starts with.
+    What all prompts begin with (a system prompt, examples) is read once, where that is exact.
 
     Args:
         prompts: token ids, at least one each.
         sample: by the model's own generation_config; else the likeliest token.
+        groups: the model answers each of so many equal parts of a batch's rows as another.
 
     Returns:
         (text, new tokens up to and with the first end token) of each prompt.
@@ -35,11 +41,18 @@ def generate(
     apart = architecture_of(model) == "encoder-decoder"
     side = "right" if apart else "left"
     device = next(model.parameters()).device
-    ids = _padded(prompts, filler, side)
-    mask = _padded([[1] * len(prompt) for prompt in prompts], 0, side)
+    start = shared_start(prompts)
+    most = max(map(len, prompts)) + max_new_tokens
+    worth = len(start) >= WORTH_SHARING
+    cache = read_once(model, start, groups, len(prompts), most) if worth else None
+    shared = len(start) if cache is not None else 0
+    own = [prompt[shared:] for prompt in prompts]
+    ids = _padded(own, filler, side)
+    mask = _padded([[1] * len(prompt) for prompt in own], 0, side)
     output = model.generate(
-        input_ids=torch.tensor(ids, device=device),
-        attention_mask=torch.tensor(mask, device=device),
+        input_ids=torch.tensor([start[:shared] + row for row in ids], device=device),
+        attention_mask=torch.tensor([[1] * shared + row for row in mask], device=device),
+        past_key_values=cache,
         max_new_tokens=max_new_tokens,
         do_sample=sample,
         num_beams=1,
@@ -60,6 +73,44 @@ def end_ids(model: Any, tokenizer: Any) -> list[int]:
     own = model.generation_config.eos_token_id
     own = own if isinstance(own, list) else [own]
     return list(dict.fromkeys(i for i in (*own, tokenizer.eos_token_id) if i is not None))
+
+
+def shared_start(prompts: list[list[int]]) -> list[int]:
+    """What all of several prompts begin with; at least one token of each is left."""
+    if len(prompts) < 2:
+        return []
+    most = min(map(len, prompts)) - 1
+    first = prompts[0]
+    alike = (i for i in range(most) if any(prompt[i] != first[i] for prompt in prompts))
+    return first[: next(alike, most)]
+
+
+def read_once(model: Any, start: list[int], groups: int, rows: int, most: int) -> Any:
+    """The keys and values of `start` for each of a batch's rows; None where that isn't exact.
+
+    They are where every layer attends to all that was before, by positions that padding doesn't
+    count in. Not so: windows that padding counts in, once a row has grown to `most` tokens; states
+    of recurrent layers; soft prompts, which a wrapper puts before the text.
+    """
+    import torch
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    if not isinstance(model, PreTrainedModel) or architecture_of(model) != "decoder":
+        return None
+    if model._is_stateful:
+        return None
+    cache = DynamicCache(config=model.config)
+    for layer in cache.layers:
+        within = type(layer) is DynamicSlidingWindowLayer and most < layer.sliding_window
+        if type(layer) is not DynamicLayer and not within:
+            return None
+    ids = torch.tensor([start] * groups, device=next(model.parameters()).device)
+    model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)  # no logits are wanted
+    if cache.get_seq_length() != len(start):
+        return None
+    cache.batch_repeat_interleave(rows // groups)
+    return cache
 
 
 def _padded(rows: list[list[int]], filler: int, side: str) -> list[list[int]]:

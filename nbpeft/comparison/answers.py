@@ -44,13 +44,26 @@ def answer(
 
     prompts: token ids. Returns the answers of each column.
     """
+    import torch
+
     # By length, so that a batch holds little padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     found = [Answers([""] * len(prompts), 0, 0.0, columns) for _ in range(columns)]
     started = time.perf_counter()
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
-        rows = _generated(model, tokenizer, [prompts[i] for i in chosen] * columns, how, start)
+        if how.seed is not None:
+            # Anew for each batch: a column that ends early must not shift the others' numbers.
+            torch.manual_seed(how.seed + start)
+        with torch.inference_mode():
+            rows = generate(
+                model,
+                tokenizer,
+                [prompts[i] for i in chosen] * columns,
+                max_new_tokens=how.max_new_tokens,
+                sample=how.seed is not None,
+                groups=columns,
+            )
         for place, (text, tokens) in enumerate(rows):
             column, row = divmod(place, len(chosen))
             found[column].texts[chosen[row]] = text
@@ -58,22 +71,3 @@ def answer(
     for column_answers in found:
         column_answers.seconds = time.perf_counter() - started
     return found
-
-
-def _generated(
-    model: Any, tokenizer: Any, batch: list[list[int]], how: Sampling, start: int
-) -> list[tuple[str, int]]:
-    """(text, new tokens) of each row."""
-    import torch
-
-    if how.seed is not None:
-        # Anew for each batch: a column that ends early must not shift the others' numbers.
-        torch.manual_seed(how.seed + start)
-    with torch.inference_mode():
-        return generate(
-            model,
-            tokenizer,
-            batch,
-            max_new_tokens=how.max_new_tokens,
-            sample=how.seed is not None,
-        )

@@ -2,8 +2,8 @@
 
 The base's product is computed once for all rows; each adapter adds its own `B(A(x))·scaling` to its
 rows. Adapters of neighbouring rows are stacked, so that a layer costs two batched products however
-many there are; where memory has no room for the copies, each is a product of its own. Which adapters
-this gives the right numbers for is a list of what was looked at, not a guess: PEFT's own
+many there are; where memory has no room for the copies, each is a product of its own. Which
+adapters this gives the right numbers for is a list of what was looked at, not a guess: PEFT's own
 `adapter_names` is silently ignored by several types and refused by others.
 """
 

@@ -52,7 +52,9 @@ def offered(lab, cell, text, kind, shot=None):
     lab.page.keyboard.press("Tab")
     with contextlib.suppress(AssertionError):
         expect(item).to_be_visible()
-    if not item.is_visible():  # JupyterLab waits a second; what imports a library first takes longer
+    if (
+        not item.is_visible()
+    ):  # JupyterLab waits a second; what imports a library first takes longer
         lab.page.keyboard.press("Tab")
     expect(item).to_be_visible()
     beside = item.locator(".jp-Completer-typeExtended")

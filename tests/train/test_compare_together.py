@@ -81,7 +81,7 @@ def test_the_texts_are_those_that_each_gives_alone(tiny_pair, planted, dtype, pr
 
 @pytest.mark.parametrize("room", [0, 2**40])
 def test_the_forward_is_the_adapter_s_own(planted, monkeypatch, room):
-    monkeypatch.setattr("nbpeft.mounts.together.free_memory", lambda device: room)
+    monkeypatch.setattr("nbpeft.mounts.together.free_memory", lambda _: room)
     wide, narrow, stable = (planted(name, **config) for name, config in KINDS.items())
     mounts = [wide, None, narrow, stable, wide]
     ids = torch.arange(4, 24).reshape(2, 10)
@@ -97,7 +97,7 @@ def test_the_forward_is_the_adapter_s_own(planted, monkeypatch, room):
 
 
 def test_without_room_nothing_is_copied(planted, monkeypatch):
-    monkeypatch.setattr("nbpeft.mounts.together.free_memory", lambda device: 0)
+    monkeypatch.setattr("nbpeft.mounts.together.free_memory", lambda _: 0)
     mounts = [None, planted("wide", **KINDS["wide"]), planted("narrow", **KINDS["narrow"])]
     theirs = {p.data_ptr() for m in mounts[1:] for s in m.swaps for p in s.adapter.parameters()}
     with together(planted.model, mounts):
