@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Comparison": "nbpeft.comparison",
+    "Memory": "nbpeft.holding.memory",
     "Look": "nbpeft.data.looking.look",
     "Merged": "nbpeft.merging.result",
     "NbPeft": "nbpeft.config",
@@ -34,6 +35,7 @@ _HOMES = {
     "load_data": "nbpeft.tiny",
     "load_tiny": "nbpeft.tiny",
     "look": "nbpeft.api",
+    "memory": "nbpeft.api",
     "merge": "nbpeft.api",
     "save": "nbpeft.api",
 }
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from nbpeft.api import evaluate as evaluate
     from nbpeft.api import finetune as finetune
     from nbpeft.api import look as look
+    from nbpeft.api import memory as memory
     from nbpeft.api import merge as merge
     from nbpeft.api import save as save
     from nbpeft.listing.family_tree import family_tree as family_tree

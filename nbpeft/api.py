@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nbpeft.comparison import Comparison, Prompt
     from nbpeft.comparison.losses import Losses
     from nbpeft.data.looking.look import Look
+    from nbpeft.holding import Memory
     from nbpeft.listing.one import Description
     from nbpeft.merging import Merged, MergeRequest
     from nbpeft.run import Run
@@ -288,6 +289,22 @@ def execute_merge(asked: MergeRequest, model: Any = None, tokenizer: Any = None)
     done = merge_(current(), handle, asked, tokenizer)
     print(f"[nbpeft] merged: {done.line()}")  # noqa: T201  the answer
     return done
+
+
+def memory(*names: str, free: bool = False) -> Memory:
+    """Who holds memory: variables, outputs, the last traceback, adapters; see `%peft_memory`.
+
+    With `free`, once outputs and a traceback that hold tensors were let go, adapters that the
+    shelf has (they are read again when needed), and the variables `names`. Returns a `Memory`,
+    which shows itself as a table and holds nothing. Raises RequestError for a name that no variable
+    has.
+    """
+    from IPython.core.getipython import get_ipython
+
+    from nbpeft.holding import memory as memory_
+    from nbpeft.session import current
+
+    return memory_(current(), variables.namespace(), get_ipython(), names, free=free)
 
 
 def _sorted_out(**given: Any) -> tuple[dict[str, Any], dict[str, Any]]:

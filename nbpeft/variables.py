@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import ModelError
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from nbpeft.session.models import Handle
 
 
-def namespace() -> Mapping[str, Any]:
+def namespace() -> MutableMapping[str, Any]:
     """The user's variables: the notebook's, or those of the running script."""
     from IPython.core.getipython import get_ipython
 
     shell = get_ipython()
     if shell is not None:
-        variables: Mapping[str, Any] = shell.user_ns
+        variables: MutableMapping[str, Any] = shell.user_ns
         return variables
     return vars(sys.modules["__main__"])
 

@@ -12,12 +12,18 @@ from nbpeft.magics.attach import peft_attach
 from nbpeft.magics.compare import peft_compare
 from nbpeft.magics.data import peft_data
 from nbpeft.magics.finetune import finetune
+from nbpeft.magics.memory import peft_memory
 from nbpeft.magics.merge import peft_merge
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-LINE: tuple[Callable[..., Any], ...] = (peft_adapters, peft_data, peft_merge)
+LINE: tuple[Callable[..., Any], ...] = (
+    peft_adapters,
+    peft_data,
+    peft_memory,
+    peft_merge,
+)
 # IPython refuses a cell magic whose body is empty: without one, the line magic does the same.
 BOTH: tuple[Callable[..., Any], ...] = (finetune, peft_attach, peft_compare)
 

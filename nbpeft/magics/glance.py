@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from nbpeft.session.models import models_in, tokenizers_in
 from nbpeft.session.record import Record
 from nbpeft.tiny import data_names
 
+IPYTHONS = ("In", "Out", "exit", "quit", "get_ipython")
 MOST_FILES = 200
 MOST_COLUMNS = 100
 
@@ -44,6 +46,14 @@ def rows(typed: str, variables: Mapping[str, Any]) -> Iterator[Offer]:
     for name in data_names():
         yield Offer(f"tiny:{name}", "rows", "comes with nbpeft")
     yield from _files(typed)
+
+
+def named(variables: Mapping[str, Any], but: Sequence[str]) -> Iterator[Offer]:
+    """The user's variables that hold a value, but for some."""
+    for name, value in list(variables.items()):
+        names_code = isinstance(value, types.ModuleType | types.FunctionType | type)
+        if not names_code and not name.startswith("_") and name not in (*but, *IPYTHONS):
+            yield Offer(name, "variable", type(value).__name__)
 
 
 def folders(typed: str) -> Iterator[Offer]:

@@ -11,7 +11,7 @@ from typing import Any
 from nbpeft import session
 from nbpeft.attaching.loading import is_address
 from nbpeft.magics.cursor import Cursor
-from nbpeft.magics.glance import Offer, adapters, folders
+from nbpeft.magics.glance import Offer, adapters, folders, named
 from nbpeft.magics.values import fields_of, fitting, starting, values
 from nbpeft.request import options, typed
 from nbpeft.session.derived import SUM
@@ -54,7 +54,7 @@ def offers(
     if cursor.wants == "key":
         return fragment, fitting(fragment, _keys(cursor))
     if cursor.wants == "word":
-        own = list(_words(cursor, flags))
+        own = list(_words(cursor, flags, variables))
         found = starting(fragment, own) or starting(fragment, _more_flags(cursor))
         return fragment, found or fitting(fragment, own)
     return values(cursor, variables)
@@ -63,7 +63,9 @@ def offers(
 # Names and flags
 
 
-def _words(cursor: Cursor, flags: Mapping[str, Flag]) -> Iterator[Offer]:
+def _words(
+    cursor: Cursor, flags: Mapping[str, Flag], variables: Mapping[str, Any]
+) -> Iterator[Offer]:
     if cursor.magic == "finetune" and not cursor.names:
         for offer in adapters(session.current().glance(), versions=False):
             yield Offer(offer.text, "train again", offer.help)
@@ -74,6 +76,8 @@ def _words(cursor: Cursor, flags: Mapping[str, Flag]) -> Iterator[Offer]:
         yield from (offer for offer in found if offer.text not in taken)
     if cursor.magic in ("peft_attach", "peft_adapters", "peft_merge") and not cursor.names:
         yield from _attachable(cursor)
+    if cursor.magic == "peft_memory":
+        yield from named(variables, but=cursor.names)
     if cursor.magic == "finetune":
         flags = {typed(o.name): Flag(o.metadata["help"], value=True) for o in options()}
         del flags["name"]

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from nbpeft.mounts import Mount
 from nbpeft.mounts.modules import ModulesMount, Swap, follow, put
-from nbpeft.precision.originals import free_host_memory
+from nbpeft.room import free_memory
 
 
 class NotTogetherError(Exception):
@@ -142,13 +142,6 @@ def _stack(run: Sequence[Pair]) -> Stack:
     a = torch.stack([functional.pad(p.a.t(), (0, rank - len(p.a))) for p in run])
     b = torch.stack([functional.pad(p.b.t(), (0, 0, 0, rank - len(p.a))) for p in run])
     return Stack(run[0].group, a, b, scaling)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free where the tensors lie."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return free_host_memory()
 
 
 def _room(pairs: Sequence[Pair]) -> bool:

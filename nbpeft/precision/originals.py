@@ -7,7 +7,7 @@ user's and stays; only its data goes and comes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from nbpeft.errors import ModelError, quoted
+from nbpeft.room import free_host_memory
 
 
 class Original(Protocol):
@@ -176,25 +177,3 @@ def foreseen(root: nn.Module) -> Place:
     from nbpeft.precision.layers import quantizable
 
     return Keeping(root, list(quantizable(root))).place
-
-
-def free_host_memory() -> int:
-    """Bytes of host memory that are free: the least of the system's and the container's limit."""
-    import psutil
-
-    return min([psutil.virtual_memory().available, *_container_room()])
-
-
-def _container_room() -> Iterable[int]:
-    """What a cgroup leaves, where one limits this process (version 2, then 1)."""
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        try:
-            yield int(Path(limit).read_text()) - int(Path(used).read_text())
-        except (OSError, ValueError):  # no such file, or "max"
-            continue

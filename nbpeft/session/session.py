@@ -58,6 +58,11 @@ class Session:
         folder = settings().adapters_dir
         return Shelf(self._folders.setdefault(folder, _absolute(folder)))
 
+    @property
+    def handles(self) -> tuple[Handle, ...]:
+        """The models that are known so far."""
+        return tuple(self._handles)
+
     def handle(self, model: Any) -> Handle:
         """What is known of a model (or of a user's PeftModel, which is adopted)."""
         root = root_of(model)
@@ -280,6 +285,20 @@ class Session:
             trainable_parameters=mount.trainable_parameters,
             total_parameters=handle.total_parameters,
         )
+
+    def let_go(self) -> list[str]:
+        """Drop what the shelf has, and nothing is attached of, from memory; the labels.
+
+        Attaching or comparing reads it again.
+        """
+        shelved = {record.label for record in self.shelf.records()} - set(self._unsaved)
+        gone = []
+        for handle in self._handles:
+            labels = shelved & set(handle.mounts) - {handle.attached, *handle.adopted}
+            gone += sorted(labels)
+            for label in labels:
+                del handle.mounts[label]
+        return gone
 
     def _drop_pruned(self, handle: Handle, name: str) -> None:
         """Mounts whose version the shelf has pruned go too, but for the one that is attached."""

@@ -108,6 +108,7 @@ ATTACH = [
     "--rank", "--as",
 ]  # fmt: skip
 
+VARIABLES = ["model", "tokenizer", "chats", "frame", "table", "odd", "number", "--free"]
 MERGE = ["--to", "--into", "--model", "--tokenizer"]
 
 
@@ -189,6 +190,9 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%%peft_attach n --method prompt\nnum_v|", ["num_virtual_tokens: "]),
         ("%%peft_attach n --method lora\nlearn|", []),
         ("%peft_adapters |", ["pirate", "pirate@1", "--model", "--tokenizer"]),
+        ("%peft_memory |", VARIABLES),
+        ("%peft_memory model to|", ["tokenizer"]),
+        ("%peft_memory model --f|", ["--free"]),
         ("%peft_merge |", ["pirate", "pirate@1", *MERGE]),
         ("%peft_merge pirate --in|", ["--into"]),
         ("%peft_merge pirate --into |", ["originals", "nf4", "fp4", "int8"]),

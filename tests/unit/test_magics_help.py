@@ -10,7 +10,10 @@ from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options
 
-LINE = {"finetune", "peft_adapters", "peft_attach", "peft_compare", "peft_data", "peft_merge"}
+LINE = {
+    "finetune", "peft_adapters", "peft_attach", "peft_compare", "peft_data", "peft_memory",
+    "peft_merge",
+}  # fmt: skip
 CELL = {"finetune", "peft_attach", "peft_compare"}
 
 
@@ -125,6 +128,9 @@ def test_a_setting_of_the_wrong_kind_leaves_the_old_one(shell, value):
         ("%peft_data a b", "'a', 'b'"),
         ("%peft_data a --rows first", "--rows 0,5,9"),
         ("%peft_data a --row 1", "--rows"),
+        ("%peft_memory model", "%peft_memory model --free"),
+        ("%peft_memory --fre", "Did you mean --free"),
+        ("%peft_memory nosuch --free", "no variable 'nosuch'"),
         ("%peft_merge", "one NAME, 0 were given"),
         ("%peft_merge a b --to m", "a+b, without spaces"),
         ("%peft_merge a", "--to PATH"),
