@@ -1,10 +1,12 @@
-"""How long 100,000 rows take to be described and to be tokenized, and how memory grows.
+"""How long a run over 1,000 to 1,000,000 rows takes to start, and what memory that holds.
 
-usage: python benchmarks/rows.py [--rows 100000]
+usage: python benchmarks/rows.py [--rows 1000,10000,100000,1000000]
 
-Chats, pairs and raw text from a JSONL file, with the embedded model's tokenizer. `described` is
-`%peft_data`: every row is read and checked, 2,000 are tokenized, figures, histogram and rows are
-made. `tokenized` is all of them, as a run does it. Memory is the process's, before and after.
+Pairs from a JSONL file, with the embedded model and its tokenizer. `looked at` is `%peft_data`:
+every row is read and checked, 2,000 are tokenized. `started` is a dry run: every row is read,
+checked, split and tokenized, and the run is planned. Each figure is of a process of its own, after
+the same on 100 rows, which loads the libraries: seconds, and by how much the process's own memory
+grows at most (files that are mapped are not its own: the system takes them back).
 """
 
 from __future__ import annotations
@@ -12,103 +14,130 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import psutil
+from results import publish
 
 import nbpeft
-from nbpeft.data import read, tokenize
-from nbpeft.data.looking.look import look
 from nbpeft.rendering import Table, bytes_size, count
 
-WORDS = [
-    "the",
-    "a",
-    "boat",
-    "river",
-    "king",
-    "said",
-    "went",
-    "home",
-    "small",
-    "red",
-    "tree",
-    "rain",
-]
+WORDS = "the a boat river king said went home small red tree rain".split()  # noqa: SIM905
+SIZES = "1000,10000,100000,1000000"
 
 
 def words(number: int) -> str:
     return " ".join(random.choices(WORDS, k=number))
 
 
-KINDS: dict[str, Callable[[], dict[str, Any]]] = {
-    "chats": lambda: {
-        "messages": [
-            {"role": "user", "content": words(20)},
-            {"role": "assistant", "content": words(40)},
-        ]
-    },
-    "pairs": lambda: {"prompt": words(20), "completion": words(40)},
-    "text": lambda: {"text": words(60)},
-}
+def looked_at(path: str) -> None:
+    repr(nbpeft.look(path, model=MODEL, tokenizer=TOKENIZER, max_length=256))
 
 
-def described(path: str, tokenizer: Any) -> None:
-    found = look(read(path, {}), tokenizer, max_length=256)
-    found.histogram()
-    repr(found)
+def started(path: str) -> None:
+    nbpeft.finetune(
+        "x", path, model=MODEL, tokenizer=TOKENIZER, max_length=256, max_steps=100, dry_run=True
+    )
 
 
-def tokenized(path: str, tokenizer: Any) -> None:
-    tokenize(read(path, {}), tokenizer, max_length=256)
+ACTS: dict[str, Callable[[str], None]] = {"looked at": looked_at, "started": started}
+MODEL: Any
+TOKENIZER: Any
 
 
-def written(path: Path, make: Callable[[], dict[str, Any]], number: int) -> Path:
+def written(path: Path, number: int) -> Path:
     """So many rows, the same each time, a line each."""
     random.seed(0)
-    with path.open("w") as file:
-        file.writelines(json.dumps(make()) + "\n" for _ in range(number))
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(number):
+            file.write(json.dumps({"prompt": words(20), "completion": words(40)}) + "\n")
     return path
 
 
-def measured(act: Callable[[str, Any], None], path: Path, tokenizer: Any) -> tuple[str, str]:
-    """(seconds, how much the process has grown)."""
-    process = psutil.Process()
-    before, began = process.memory_info().rss, time.perf_counter()
-    act(str(path), tokenizer)
-    took = time.perf_counter() - began
-    return f"{took:.1f}", bytes_size(max(0, process.memory_info().rss - before))
+class Own:
+    """The process's own memory, looked at fifty times a second."""
+
+    def __init__(self) -> None:
+        self.before = self.peak = self._now()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._done.wait(0.02):
+            self.peak = max(self.peak, self._now())
+
+    def _now(self) -> int:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def one(act: str, few: str, path: str) -> dict[str, float]:
+    """In this process: seconds and bytes."""
+    global MODEL, TOKENIZER
+    MODEL, TOKENIZER = nbpeft.load_tiny()
+    ACTS[act](few)
+    with Own() as own:
+        began = time.perf_counter()
+        ACTS[act](path)
+        took = time.perf_counter() - began
+    return {"seconds": round(took, 2), "bytes": max(0, own.peak - own.before)}
+
+
+def apart(act: str, few: Path, path: Path) -> dict[str, float]:
+    """In a process of its own."""
+    command = [sys.executable, __file__, "--one", act, str(few), str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=100_000)
-    number = parser.parse_args().rows
-    _, tokenizer = nbpeft.load_tiny()
-    rows: list[tuple[str, ...]] = []
+    parser.add_argument("--rows", default=SIZES)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(one(*asked.one)))
+        return
+    figures: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        few = written(Path(folder) / "few.jsonl", KINDS["chats"], 100)
-        for act in (described, tokenized):  # what is imported is not the rows'
-            act(str(few), tokenizer)
-        for kind, make in KINDS.items():
-            path = written(Path(folder) / f"{kind}.jsonl", make, number)
-            size = bytes_size(path.stat().st_size)
-            rows += [
-                (kind, size, act.__name__, *measured(act, path, tokenizer))
-                for act in (described, tokenized)
+        few = written(Path(folder) / "few.jsonl", 100)
+        for number in map(int, asked.rows.split(",")):
+            path = written(Path(folder) / "rows.jsonl", number)
+            figures += [
+                {"rows": number, "file": path.stat().st_size, "act": act} | apart(act, few, path)
+                for act in ACTS
             ]
-    print(
+    publish(
+        "rows",
         Table(
-            title=f"{count(number)} rows",
-            header=("rows", "file", "", "seconds", "memory grown"),
-            rows=tuple(rows),
-            align=("left", "right", "left", "right", "right"),
-        ).text()
-    )
+            title="rows, until a run starts",
+            header=("rows", "file", "", "seconds", "own memory grown"),
+            rows=tuple(
+                (
+                    count(f["rows"]), bytes_size(f["file"]), f["act"], f"{f['seconds']:.1f}",
+                    bytes_size(f["bytes"]),
+                )
+                for f in figures
+            ),
+            align=("right", "right", "left", "right", "right"),
+        ),
+        figures,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
