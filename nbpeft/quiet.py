@@ -6,11 +6,28 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from types import ModuleType
 
 LOGGERS = (
     "transformers", "peft", "trl", "accelerate", "bitsandbytes", "datasets",
     "torch.utils.checkpoint",
 )  # fmt: skip
+
+
+def import_peft() -> ModuleType:
+    """PEFT, whose first import says nothing.
+
+    It takes bitsandbytes along, which warns of kernels that it can do without; Python would print
+    that below the user's cell.
+    """
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        import peft
+    finally:
+        logger.setLevel(level)
+    return peft
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from nbpeft.methods import Material
 from nbpeft.places import Job, Outcome
 from nbpeft.places.stop import Stop
 from nbpeft.plan import Plan
-from nbpeft.precision.trap import trainable
+from nbpeft.precision.trap import biases_kept, trainable
 from nbpeft.prepare import Bindings, Prepared, prepare
 from nbpeft.quiet import quiet
 from nbpeft.request import Request
@@ -99,7 +99,11 @@ def _train(
         mount = _mount(ready)
         mount.attach(root)
         try:
-            with mount.as_peft(root) as model, Guard(model, writable=list(model.parameters())):
+            with (
+                mount.as_peft(root) as model,
+                Guard(model, writable=list(model.parameters())),
+                biases_kept(root),
+            ):
                 job = Job(
                     name=ready.request.name,
                     model=model,

@@ -11,6 +11,7 @@ from nbpeft.architectures import task_of
 from nbpeft.errors import RequestError, did_you_mean, listed, quoted
 from nbpeft.methods import NOTHING, Material, Method
 from nbpeft.mounts import Mount, Survey
+from nbpeft.quiet import import_peft
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,9 +60,7 @@ class PeftMethod(Method):
 
     def config_class(self) -> type[Any]:
         """PEFT's config class."""
-        import peft
-
-        kind: type[Any] = getattr(peft, self.config)
+        kind: type[Any] = getattr(import_peft(), self.config)
         return kind
 
     def survey(self, root: nn.Module, settings: Mapping[str, Any]) -> Survey:

@@ -1,8 +1,10 @@
-"""4-bit layers that stay trainable on every CPU.
+"""4-bit layers that stay trainable on every machine.
 
 On CPUs with AVX512-BF16 bitsandbytes packs a 4-bit weight anew at the first forward pass without
 gradients, for a kernel that has no backward: whatever is trained later gets gradients of zero, in
 silence. A flag of the layer says whether it may; without it generation is slower there, and right.
+And everywhere a forward pass gives a bias other storage in the dtype that the layer computes in:
+what is trained from then on is that, in few bits, and not what was meant to be.
 """
 
 from __future__ import annotations
@@ -20,6 +22,12 @@ def keep_trainable(root: nn.Module) -> None:
     """No 4-bit layer in `root` is packed from now on; those that were are as they were before."""
     for layer in _layers(root):
         layer.support_avx512bf16_for_cpu = False
+    unpack(root)
+
+
+def unpack(root: nn.Module) -> None:
+    """What was packed is as it was loaded; where that may be, the next forward packs it again."""
+    for layer in _layers(root):
         _unpack(layer)
 
 
@@ -33,6 +41,20 @@ def trainable(root: nn.Module) -> Iterator[None]:
     finally:
         for layer, flag in flags:
             layer.support_avx512bf16_for_cpu = flag
+
+
+@contextlib.contextmanager
+def biases_kept(root: nn.Module) -> Iterator[None]:
+    """Layers whose bias is trained compute in the bias's own dtype for a while."""
+    trained = [x for x in _layers(root) if x.bias is not None and x.bias.requires_grad]
+    dtypes = [(layer, layer.compute_dtype) for layer in trained]
+    for layer in trained:
+        layer.compute_dtype = layer.bias.dtype
+    try:
+        yield
+    finally:
+        for layer, dtype in dtypes:
+            layer.compute_dtype = dtype
 
 
 def _layers(root: nn.Module) -> list[Any]:

@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from nbpeft.precision.trap import unpack
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -41,6 +43,7 @@ def fingerprint(root: nn.Module) -> str:
     """
     import torch
 
+    unpack(root)
     digest = hashlib.sha256()
     config = {k: v for k, v in root.config.to_dict().items() if k not in IGNORED}  # type: ignore[union-attr,operator]
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())

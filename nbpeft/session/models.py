@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.errors import ModelError, did_you_mean, listed, quoted
 from nbpeft.precision import Precision
 from nbpeft.precision.checks import loaded_as
+from nbpeft.quiet import import_peft
 from nbpeft.session.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ def rebind(namespace: MutableMapping[str, Any], before: object, after: object) -
 
 def root_of(value: Any) -> nn.Module:
     """The transformers model inside what the user holds; ModelError when it can't be tuned."""
+    import_peft()
     from peft import PeftMixedModel, PeftModel
     from transformers import PreTrainedModel
 
