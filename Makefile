@@ -15,6 +15,9 @@ SUITES    := unit train notebooks browser colab binder
 export OMP_NUM_THREADS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
 
+# The tiny model gains less from a second thread than the tests from a second process.
+PARALLEL = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+
 .PHONY: help venv demo lab test $(SUITES:%=test-%) check bench bench-gpu clean
 
 help: ## list the targets
@@ -45,10 +48,10 @@ test: ## run every suite below; fails at the end if any failed
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 test-unit: venv ## everything that needs no training
-	@$(PY) -m pytest -q tests/unit
+	@$(PARALLEL) tests/unit
 
 test-train: venv ## the tiny model, every legal method and objective, two steps each
-	@$(PY) -m pytest -q tests/train
+	@$(PARALLEL) tests/train
 
 test-notebooks: venv ## every notebook run again, its outputs compared (nbval), and the demo
 	@rm -rf build/notebooks

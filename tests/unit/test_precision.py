@@ -13,7 +13,8 @@ from torch import nn
 from nbpeft.errors import ModelError, RequestError
 from nbpeft.precision import AS_LOADED, Precision, checks, originals
 from nbpeft.precision.layers import QuantizedLayer, compute_dtype, quantizable
-from nbpeft.precision.trap import keep_trainable
+from nbpeft.precision.trap import biases_kept, keep_trainable, trainable
+from nbpeft.session.fingerprint import fingerprint
 
 KINDS = ("nf4", "fp4", "int8")
 IDS = torch.arange(3, 27).reshape(2, 12)
@@ -401,3 +402,62 @@ def test_a_layer_that_was_packed_by_an_inference_is_unpacked():
     assert not layer.support_avx512bf16_for_cpu
     assert torch.equal(layer.weight.data, weight)
     assert torch.allclose(layer(x), before, atol=0.02)  # packing has rounded the scales to bf16
+
+
+@pytest.fixture
+def packed(monkeypatch):
+    """A model that was loaded in 4 bits and asked, where bitsandbytes packs: `pack(model)`."""
+    from bitsandbytes.functional import _convert_weight_packed_for_cpu as pack
+    from bitsandbytes.nn import Linear4bit
+
+    def packing(model):
+        for layer in model.modules():
+            if isinstance(layer, Linear4bit):
+                layer.support_avx512bf16_for_cpu = True
+                layer.weight.data, layer.weight.quant_state = pack(
+                    layer.weight.data, layer.weight.quant_state
+                )
+
+    return packing
+
+
+def test_packing_makes_no_other_model_of_it(packed, tiny_pair):
+    model, _ = tiny_pair
+    Precision().move(model, "nf4")
+    before = fingerprint(model)
+    packed(model)
+    shapes = [p.shape for p in model.parameters()]
+    assert fingerprint(model) == before
+    assert fingerprint(model) == before, "remembered"
+    assert [p.shape for p in model.parameters()] == shapes
+
+
+def test_what_was_packed_is_packed_again_bit_for_bit(packed, tiny_pair):
+    model, _ = tiny_pair
+    Precision().move(model, "nf4")
+    packed(model)
+    layer = model.model.layers[0].self_attn.q_proj
+    state = layer.weight.quant_state
+    before = layer.weight.data.clone(), dict(vars(state).items())
+    with trainable(model):
+        assert not state.packing_format_for_cpu
+        assert gradients(model).abs().sum() > 0
+    assert torch.equal(layer.weight.data, before[0])
+    assert layer.weight.quant_state is state
+    assert vars(state).keys() == before[1].keys()
+    assert all(vars(state)[name] is value for name, value in before[1].items())
+    assert layer.support_avx512bf16_for_cpu
+
+
+def test_a_bias_that_is_trained_stays_where_it_lies():
+    """Bitsandbytes would give it other storage, in the dtype that the layer computes in."""
+    from bitsandbytes.nn import Linear4bit
+
+    layer = Linear4bit(128, 64, compute_dtype=torch.bfloat16, quant_type="nf4").to("cpu")
+    keep_trainable(layer)
+    place = layer.bias.data_ptr()
+    with biases_kept(layer):
+        layer(torch.randn(3, 128)).sum().backward()
+    assert (layer.bias.data_ptr(), layer.bias.dtype) == (place, torch.float32)
+    assert layer.bias.grad.abs().sum() > 0
+    assert layer.compute_dtype == torch.bfloat16
