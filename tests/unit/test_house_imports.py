@@ -24,7 +24,7 @@ LAYERS = (
         "rendering",
         "architectures",
     },
-    {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "tuners"},
+    {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "seam", "tuners"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
     {
         "prepare",
