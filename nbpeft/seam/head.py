@@ -1,10 +1,11 @@
 """Log-probabilities of tokens from hidden states, without the logits of a whole batch.
 
 Logits of a batch in fp32 are the largest tensor of a training step: 4 bytes for each token and word
-of the vocabulary, held twice. Here they exist a chunk of rows at a time. Where the output layer is frozen, a chunk's
-gradient is computed while its logits are there (the idea of Wijmans et al. 2024, arXiv:2411.09009,
-and of Liger's fused losses), so that what is kept for backward is of the hidden states' size. Where
-it is trained, a chunk's logits are computed again in backward (Chen et al. 2016, arXiv:1604.06174).
+of the vocabulary, held twice. Here they exist a chunk of rows at a time. Where the output layer is
+frozen, a chunk's gradient is computed while its logits are there (as Liger's fused losses do, Hsu
+et al. 2024, arXiv:2410.10989), so that what is kept for backward is of the hidden states' size.
+Where it is trained, a chunk's logits are computed again in backward (Chen et al. 2016,
+arXiv:1604.06174).
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from nbpeft.guard import Guard
+from nbpeft.seam.casting import frozen, multiplied_by, plain
 
 CHUNK = 256
 """Rows whose logits are there at once: enough for the products to run at full speed."""
@@ -47,16 +50,17 @@ def token_log_probs(
     frozen weight costs no second computation of its logits.
     """
     dtype = _product_dtype(weight)
-    frozen = not any(t is not None and t.requires_grad for t in (weight, bias))
+    trained = any(t is not None and t.requires_grad for t in (weight, bias))
 
     def logits_of(rows: torch.Tensor) -> torch.Tensor:
         logits = functional.linear(rows.to(dtype), weight.to(dtype)).float()
         return shaped(logits if bias is None else logits + bias.float(), softcap, scale)
 
-    with torch.autocast(hidden.device.type, enabled=False):
-        if not (frozen and torch.is_grad_enabled() and hidden.requires_grad):
-            return reduced(logits_of, log_prob, hidden, targets, chunk=chunk)
+    if not trained:
         weight = weight.to(dtype)  # once, not a chunk
+    with torch.autocast(hidden.device.type, enabled=False):
+        if trained or not (torch.is_grad_enabled() and hidden.requires_grad):
+            return reduced(logits_of, log_prob, hidden, targets, chunk=chunk)
         result: torch.Tensor = _FrozenHead.apply(  # type: ignore[no-untyped-call]
             hidden, weight, bias, targets, softcap, scale, chunk
         )
@@ -140,6 +144,7 @@ class _FrozenHead(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
         (gradient,) = ctx.saved_tensors
         # In fp32: a scaled loss (fp16) goes over what half precision holds before it is averaged.
@@ -161,8 +166,7 @@ class Head:
     @property
     def frozen(self) -> bool:
         """Whether it is a plain linear layer that nothing trains."""
-        plain = type(self.lm_head) is nn.Linear
-        return plain and not any(p.requires_grad for p in self.lm_head.parameters())
+        return plain(self.lm_head) and frozen(self.lm_head)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(…, d) -> (…, V), through the model's own module."""
@@ -177,7 +181,7 @@ class Head:
         layer: Any = self.lm_head
         return token_log_probs(
             hidden,
-            layer.weight,
+            multiplied_by(layer),
             targets,
             bias=layer.bias,
             softcap=self.softcap,
@@ -256,7 +260,7 @@ def _look(root: Any, body: nn.Module, lm_head: nn.Module) -> _Look | None:
         # From far below to far above any cap, so that each step leaves its mark.
         known = torch.linspace(-96, 96, output.shape[-1], device=output.device).to(output.dtype)
         seen["handed"], seen["products"] = given[0], known.expand_as(output)
-        return seen["products"]
+        return seen["products"].clone()  # what follows may write into it
 
     ids = torch.arange(1, 9, device=next(root.parameters()).device).unsqueeze(0)
     hook = lm_head.register_forward_hook(answer)

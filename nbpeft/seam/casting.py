@@ -1,0 +1,129 @@
+"""Frozen weights in the dtype that the hardware multiplies fast in, for the time of a run.
+
+Where a base is in fp32 on hardware whose bf16 products are several times faster, its frozen linear
+layers multiply by bf16 copies of their weights. The user's parameters stay where they are and what
+they are: a layer's `weight` is still its own, so that methods which read or change its values
+(DoRA's norm, PiSSA's factors, a sparse difference) see the true ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from nbpeft.precision.layers import compute_dtype
+from nbpeft.precision.originals import free_host_memory
+
+FAST = torch.bfloat16
+"""As wide a range as fp32, so that nothing needs scaling."""
+MARGIN = 0.25
+"""Of the free memory, what copies leave for all else that a run makes."""
+
+
+@contextlib.contextmanager
+def frozen_in_fast_dtype(model: nn.Module, device_memory_free: int | None = None) -> Iterator[int]:
+    """Inside, frozen fp32 linear layers multiply by copies in bf16; gives the copies' bytes.
+
+    `device_memory_free`: bytes; read from the system where None. Nothing is copied where that
+    isn't enough, or where bf16 is no faster; quantized layers and what is trained are left alone.
+    Weights must not be written meanwhile, but for where another tensor takes a weight's place.
+    """
+    layers = [layer for layer in model.modules() if castable(layer)]
+    weights = {id(layer.weight): layer.weight for layer in layers}
+    size = sum(weight.numel() * FAST.itemsize for weight in weights.values())
+    if not layers or not _fits(size, next(iter(weights.values())).device, device_memory_free):
+        yield 0
+        return
+    try:
+        copies = {key: weight.detach().to(FAST) for key, weight in weights.items()}
+        for layer in layers:
+            layer.forward = Fast(layer, copies[id(layer.weight)])
+        yield size
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("forward", None)
+
+
+class Fast:
+    """The forward of a linear layer that multiplies by a copy of its weight."""
+
+    def __init__(self, layer: nn.Linear, copy: torch.Tensor) -> None:
+        self.copy = copy
+        self._layer = layer
+        self._weight = layer.weight
+        self._bias = layer.bias
+
+    @property
+    def valid(self) -> bool:
+        """Whether the weight that was copied is the one that stands in the layer now.
+
+        `functional_call` and parametrizations put others in its place.
+        """
+        return self._layer.weight is self._weight and self._layer.bias is self._bias
+
+    def __call__(self, given: torch.Tensor) -> torch.Tensor:
+        """(…, d) -> (…, out), in the dtype of `given`, or of autocast."""
+        layer = self._layer
+        if not self.valid or given.dtype not in (torch.float32, FAST):
+            return type(layer).forward(layer, given)
+        if torch.is_autocast_enabled(given.device.type):
+            return functional.linear(given, self.copy, self._bias)
+        result = functional.linear(given.to(FAST), self.copy).to(given.dtype)
+        return result if self._bias is None else result + self._bias
+
+
+def multiplied_by(layer: nn.Linear) -> torch.Tensor:
+    """What a linear layer multiplies by now: (out, d), its weight or the fast copy of it."""
+    forward: Any = layer.__dict__.get("forward")
+    return forward.copy if type(forward) is Fast and forward.valid else layer.weight
+
+
+def plain(layer: nn.Module) -> bool:
+    """Whether a layer is a linear one that computes as torch's does, fast copy or not."""
+    own = layer.__dict__.get("forward")
+    return (
+        type(layer) is nn.Linear
+        and (own is None or type(own) is Fast)
+        and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
+    )
+
+
+def frozen(layer: nn.Module) -> bool:
+    """Whether nothing of a layer is trained."""
+    return not any(parameter.requires_grad for parameter in layer.parameters())
+
+
+def castable(layer: nn.Module) -> bool:
+    """Whether a layer is a frozen linear one in fp32 on a device that is faster in bf16."""
+    return (
+        type(layer) is nn.Linear
+        and "forward" not in layer.__dict__
+        and layer.weight.dtype == torch.float32
+        and frozen(layer)
+        and fast_in_bf16(layer.weight.device)
+    )
+
+
+def fast_in_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for products of bf16, and torch uses them."""
+    if device.type == "cpu" and not torch.backends.mkldnn.is_available():
+        return False
+    return device.type in {"cpu", "cuda"} and compute_dtype(device) == FAST
+
+
+def _fits(size: int, device: torch.device, free: int | None) -> bool:
+    return size <= (1 - MARGIN) * (memory_free(device) if free is None else free)
+
+
+def memory_free(device: torch.device) -> int:
+    """Bytes that can still be had on a device; on the host the least of system and cgroup."""
+    if device.type == "cuda":
+        # What torch has cached is free for its tensors, too.
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + cached)
+    return free_host_memory()
