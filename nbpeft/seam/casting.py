@@ -22,16 +22,16 @@ from nbpeft.precision.originals import free_host_memory
 FAST = torch.bfloat16
 """As wide a range as fp32, so that nothing needs scaling."""
 MARGIN = 0.25
-"""Of the free memory, what copies leave for all else that a run makes."""
+"""Of the free memory, the share that copies leave for all else that a run makes."""
 
 
 @contextlib.contextmanager
 def frozen_in_fast_dtype(model: nn.Module, device_memory_free: int | None = None) -> Iterator[int]:
-    """Inside, frozen fp32 linear layers multiply by copies in bf16; gives the copies' bytes.
+    """Inside, frozen fp32 linear layers multiply by copies in bf16; gives the bytes of all copies.
 
     `device_memory_free`: bytes; read from the system where None. Nothing is copied where that
     isn't enough, or where bf16 is no faster; quantized layers and what is trained are left alone.
-    Weights must not be written meanwhile, but for where another tensor takes a weight's place.
+    Hidden states stay in fp32 between layers, so that residual sums and norms lose nothing.
     """
     layers = [layer for layer in model.modules() if castable(layer)]
     weights = {id(layer.weight): layer.weight for layer in layers}
@@ -39,42 +39,57 @@ def frozen_in_fast_dtype(model: nn.Module, device_memory_free: int | None = None
     if not layers or not _fits(size, next(iter(weights.values())).device, device_memory_free):
         yield 0
         return
+    copies: dict[int, torch.Tensor] = {}
     try:
-        copies = {key: weight.detach().to(FAST) for key, weight in weights.items()}
         for layer in layers:
-            layer.forward = Fast(layer, copies[id(layer.weight)])
+            layer.forward = Fast(layer, copies)
         yield size
     finally:
         for layer in layers:
             layer.__dict__.pop("forward", None)
+        copies.clear()
 
 
 class Fast:
-    """The forward of a linear layer that multiplies by a copy of its weight."""
+    """The forward of a linear layer that multiplies by a copy of its weight.
 
-    def __init__(self, layer: nn.Linear, copy: torch.Tensor) -> None:
-        self.copy = copy
+    The copy is made when it is first wanted: under some adapters a base layer never multiplies. It
+    stands for the very tensor that was in the layer, unwritten and frozen. `functional_call` and
+    parametrizations put others there; those are multiplied by themselves.
+    """
+
+    def __init__(self, layer: nn.Linear, copies: dict[int, torch.Tensor]) -> None:
         self._layer = layer
         self._weight = layer.weight
-        self._bias = layer.bias
+        self._version = layer.weight._version
+        self._copies = copies
+        """By the weight's id: tied layers have one."""
 
     @property
     def valid(self) -> bool:
-        """Whether the weight that was copied is the one that stands in the layer now.
+        """Whether the copy is of what stands in the layer now."""
+        weight = self._layer.weight
+        same = weight is self._weight and weight._version == self._version
+        return same and not weight.requires_grad
 
-        `functional_call` and parametrizations put others in its place.
-        """
-        return self._layer.weight is self._weight and self._layer.bias is self._bias
+    @property
+    def copy(self) -> torch.Tensor:
+        """The weight in the fast dtype, (out, d)."""
+        key = id(self._weight)
+        if key not in self._copies:
+            with torch.inference_mode(mode=False):  # else it could not be trained through
+                self._copies[key] = self._weight.detach().to(FAST)
+        return self._copies[key]
 
     def __call__(self, given: torch.Tensor) -> torch.Tensor:
         """(…, d) -> (…, out), in the dtype of `given`, or of autocast."""
         layer = self._layer
-        if not self.valid or given.dtype not in (torch.float32, FAST):
+        if not self.valid or given.dtype not in {torch.float32, FAST}:
             return type(layer).forward(layer, given)
         if torch.is_autocast_enabled(given.device.type):
-            return functional.linear(given, self.copy, self._bias)
+            return functional.linear(given, self.copy, layer.bias)
         result = functional.linear(given.to(FAST), self.copy).to(given.dtype)
-        return result if self._bias is None else result + self._bias
+        return result if layer.bias is None else result + layer.bias
 
 
 def multiplied_by(layer: nn.Linear) -> torch.Tensor:
@@ -102,6 +117,7 @@ def castable(layer: nn.Module) -> bool:
     """Whether a layer is a frozen linear one in fp32 on a device that is faster in bf16."""
     return (
         type(layer) is nn.Linear
+        and type(layer.weight) is nn.Parameter  # others are quantized, or in shards
         and "forward" not in layer.__dict__
         and layer.weight.dtype == torch.float32
         and frozen(layer)
