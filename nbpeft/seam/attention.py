@@ -235,7 +235,8 @@ def _written_out(
         if asked.sinks is not None:
             sink = asked.sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
             scores = torch.cat([scores, sink], -1)
-        weights = torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)[..., : q.shape[2]]
+        fine = torch.promote_types(q.dtype, torch.float32)
+        weights = torch.softmax(scores, -1, dtype=fine).to(q.dtype)[..., : q.shape[2]]
         made.append(torch.nn.functional.dropout(weights, asked.dropout) @ values)
     return torch.cat(made, 2).transpose(1, 2)
 
