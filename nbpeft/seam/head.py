@@ -124,22 +124,34 @@ class _FrozenHead(torch.autograd.Function):
     ) -> torch.Tensor:
         result = hidden.new_empty(len(hidden), dtype=torch.float32)
         gradient = torch.empty_like(hidden)
+        # One set of buffers for all chunks: on a CPU new pages cost as much as a pass over them.
+        size = (min(chunk, len(hidden)), len(weight))
+        products = hidden.new_empty(size, dtype=weight.dtype)
+        single = (
+            products
+            if weight.dtype == torch.float32
+            else hidden.new_empty(size, dtype=torch.float32)
+        )
+        logs = torch.empty_like(single)
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
-            logits = functional.linear(hidden[rows].to(weight.dtype), weight).float()
+            wanted = targets[rows].unsqueeze(-1)
+            here = slice(len(wanted))  # the last chunk may be shorter
+            torch.mm(hidden[rows].to(weight.dtype), weight.T, out=products[here])
+            logits = single[here].copy_(products[here])
             if bias is not None:
                 logits += bias
             logits = shaped(logits, softcap, scale)
             slope = None if softcap is None else 1 - (logits / softcap) ** 2
-            wanted = targets[rows].unsqueeze(-1)
-            logs = torch.log_softmax(logits, -1)
-            own = logs.gather(-1, wanted)
+            away = torch.log_softmax(logits, -1, out=logs[here])
+            own = away.gather(-1, wanted)
             result[rows] = own.squeeze(-1)
-            # One-hot less probabilities, in place; in fp32, so that a sure token's isn't rounded.
-            toward = logs.exp_().neg_().scatter_(-1, wanted, -torch.expm1(own))
+            # Probabilities less one-hot, in fp32, so that a sure token's isn't rounded away.
+            away.exp_().scatter_(-1, wanted, torch.expm1(own))
             if slope is not None:
-                toward *= slope
-            gradient[rows] = (toward.to(weight.dtype) @ weight).to(hidden.dtype) * scale
+                away *= slope
+            toward = products[here].copy_(away) @ weight
+            gradient[rows] = toward.to(hidden.dtype) * -scale
         ctx.save_for_backward(gradient)
         return result
 

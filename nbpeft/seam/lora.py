@@ -105,8 +105,8 @@ class _Casts:
         """`given` in a dtype, apart from autograd."""
         if given.dtype == dtype:
             return given.detach()
-        if given.is_inference():  # such tensors count no versions
-            return given.to(dtype)
+        if torch.is_inference_mode_enabled() or given.is_inference():
+            return given.to(dtype)  # such tensors count no versions, and can't be saved
         version: int = given._version
         known = self._of() is given and self._version == version
         if not known or self._cast.dtype != dtype:

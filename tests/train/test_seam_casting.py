@@ -113,6 +113,8 @@ def test_what_a_method_trains_is_not_copied(name, tiny_pair):
 def test_another_tensor_in_a_weights_place_is_multiplied_by_itself():
     layer = nn.Linear(8, 8).requires_grad_(False)
     x, other = torch.randn(3, 8), torch.randn(8, 8)
+    layer.weight = nn.Parameter(torch.randn(8, 8), requires_grad=False)
+    assert layer.weight._version == other._version == 0  # it isn't known by that
     with frozen_in_fast_dtype(layer):
         mine = torch.func.functional_call(layer, {"weight": other}, (x,))
     assert torch.equal(mine, nn.functional.linear(x, other, layer.bias))
