@@ -41,17 +41,18 @@ NEUTRAL = frozenset(
         "num_train_epochs", "optim", "optim_args", "optim_target_modules", "output_dir",
         "packing", "packing_strategy", "pad_to_multiple_of", "pad_token", "padding_free",
         "per_device_eval_batch_size", "per_device_train_batch_size", "prediction_loss_only",
-        "project", "remove_unused_columns", "report_to", "resume_from_checkpoint", "run_name",
-        "save_only_model", "save_steps", "save_strategy", "save_total_limit", "seed",
-        "shuffle_dataset", "skip_memory_metrics", "tf32", "torch_empty_cache_steps",
-        "train_sampling_strategy", "truncation_mode", "trust_remote_code", "use_cache", "use_cpu",
-        "warmup_steps", "weight_decay",
+        "project", "remove_unused_columns", "report_to", "resume_from_checkpoint",
+        "router_aux_loss_coef", "run_name", "save_only_model", "save_steps", "save_strategy",
+        "save_total_limit", "seed", "shuffle_dataset", "skip_memory_metrics", "tf32",
+        "torch_empty_cache_steps", "train_sampling_strategy", "truncation_mode",
+        "trust_remote_code", "use_cache", "use_cpu", "warmup_steps", "weight_decay",
     }
 )  # fmt: skip
 """Fields of the trainer's config that mean the same whichever way a batch goes.
 
 Any other that is set leaves the plain way: one that changes the loss (`label_smoothing_factor`,
 `loss_type`, `neftune_noise_alpha`), the forward (`torch_compile`), or that is newer than this list.
+The router's auxiliary loss is asked of the trainer, as models bring a coefficient of their own.
 """
 
 
