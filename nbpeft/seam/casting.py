@@ -24,6 +24,9 @@ FAST = torch.bfloat16
 MARGIN = 0.25
 """Of the free memory, the share that copies leave for all else that a run makes."""
 
+SMALL = 1 << 21
+"""Multiplications of a product that isn't worth a cast of its input: a token of a text written."""
+
 
 @contextlib.contextmanager
 def frozen_in_fast_dtype(model: nn.Module, device_memory_free: int | None = None) -> Iterator[int]:
@@ -88,14 +91,17 @@ class Fast:
             return type(layer).forward(layer, given)
         if torch.is_autocast_enabled(given.device.type):
             return functional.linear(given, self.copy, layer.bias)
+        if given.numel() * layer.out_features < SMALL:
+            return type(layer).forward(layer, given)
         result = functional.linear(given.to(FAST), self.copy).to(given.dtype)
         return result if layer.bias is None else result + layer.bias
 
 
-def multiplied_by(layer: nn.Linear) -> torch.Tensor:
-    """What a linear layer multiplies by now: (out, d), its weight or the fast copy of it."""
+def multiplied_by(layer: nn.Linear, given: torch.Tensor) -> torch.Tensor:
+    """What a linear layer multiplies `given` (…, d) by now: (out, d), its weight or the copy."""
     forward: Any = layer.__dict__.get("forward")
-    return forward.copy if type(forward) is Fast and forward.valid else layer.weight
+    small = given.numel() * layer.out_features < SMALL
+    return layer.weight if type(forward) is not Fast or small or not forward.valid else forward.copy
 
 
 def plain(layer: nn.Module) -> bool:
@@ -114,13 +120,13 @@ def frozen(layer: nn.Module) -> bool:
 
 
 def castable(layer: nn.Module) -> bool:
-    """Whether a layer is a frozen linear one in fp32 on a device that is faster in bf16."""
+    """Whether a layer is a linear one of a frozen fp32 weight, on a device faster in bf16."""
     return (
         type(layer) is nn.Linear
         and type(layer.weight) is nn.Parameter  # others are quantized, or in shards
         and "forward" not in layer.__dict__
         and layer.weight.dtype == torch.float32
-        and frozen(layer)
+        and not layer.weight.requires_grad  # a bias may be
         and fast_in_bf16(layer.weight.device)
     )
 

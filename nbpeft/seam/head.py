@@ -193,7 +193,7 @@ class Head:
         layer: Any = self.lm_head
         return token_log_probs(
             hidden,
-            multiplied_by(layer),
+            multiplied_by(layer, hidden),
             targets,
             bias=layer.bias,
             softcap=self.softcap,

@@ -64,7 +64,7 @@ class _Forward:
         if name is None or args or named:
             return type(layer).forward(layer, given, *args, **named)
         base, kind = layer.base_layer, given.device.type
-        weight = multiplied_by(base)
+        weight = multiplied_by(base, given)
         autocast = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if autocast else weight.dtype
         with torch.autocast(kind, enabled=False):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import PROBE, differences, logits, state_of
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from nbpeft.methods import Material, methods
 from nbpeft.seam.casting import FAST, fast_in_bf16, frozen_in_fast_dtype, multiplied_by
@@ -21,6 +22,7 @@ from nbpeft.seam.lora import fused
 def fast(monkeypatch):
     """As on hardware with bf16: what is computed is the same on any."""
     monkeypatch.setattr("nbpeft.seam.casting.fast_in_bf16", lambda _: True)
+    monkeypatch.setattr("nbpeft.seam.casting.SMALL", 0)
 
 
 def tuned(name="llama", **options):
@@ -70,10 +72,10 @@ def test_what_is_asked_of_a_weight_is_answered_in_fp32():
     with frozen_in_fast_dtype(model):
         assert {id(p): p.data_ptr() for p in model.parameters()} == weights
         assert all(p.dtype == torch.float32 for p in model.state_dict().values())
-        head = model.get_output_embeddings()
-        assert multiplied_by(head).dtype == FAST
-        assert torch.equal(multiplied_by(head), head.weight.to(FAST))
-    assert multiplied_by(head) is head.weight
+        head, hidden = model.get_output_embeddings(), torch.randn(3, architectures.WIDTH)
+        assert multiplied_by(head, hidden).dtype == FAST
+        assert torch.equal(multiplied_by(head, hidden), head.weight.to(FAST))
+    assert multiplied_by(head, hidden) is head.weight
 
 
 @pytest.mark.parametrize("options", [{"use_dora": True}, {"init_lora_weights": "pissa"}], ids=str)
@@ -120,6 +122,46 @@ def test_another_tensor_in_a_weights_place_is_multiplied_by_itself():
     assert torch.equal(mine, nn.functional.linear(x, other, layer.bias))
 
 
+def test_a_few_rows_are_multiplied_by_the_weight_itself(monkeypatch):
+    monkeypatch.setattr("nbpeft.seam.casting.SMALL", 3 * 8 * 8)
+    layer = nn.Linear(8, 8).requires_grad_(False)
+    few, enough = torch.randn(2, 8), torch.randn(3, 8)
+    before = layer(few), layer(enough)
+    with frozen_in_fast_dtype(layer):
+        assert multiplied_by(layer, few) is layer.weight
+        assert multiplied_by(layer, enough).dtype == FAST
+        assert torch.equal(layer(few), before[0])
+        assert not torch.equal(layer(enough), before[1])
+
+
+def test_a_trained_bias_gets_its_gradient():
+    layer = nn.Linear(8, 8).requires_grad_(False)
+    layer.bias.requires_grad_(True)
+    with frozen_in_fast_dtype(layer) as size:
+        assert size > 0
+        layer(torch.randn(3, 8)).sum().backward()
+    assert torch.equal(layer.bias.grad, torch.full((8,), 3.0))
+
+
+def test_under_autocast_it_is_what_autocast_computes():
+    layer = nn.Linear(8, 8).requires_grad_(False)
+    x = torch.randn(3, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = layer(x)
+        with frozen_in_fast_dtype(layer):
+            assert torch.equal(layer(x), expected)
+
+
+def test_shapes_alone_are_enough():
+    """For a prediction of what a run would take: nothing is computed, only sizes."""
+    with FakeTensorMode():
+        layer = nn.Linear(8, 8).requires_grad_(False)
+        x = torch.randn(3, 8, requires_grad=True)
+        with frozen_in_fast_dtype(layer):
+            layer(x).sum().backward()
+        assert x.grad.shape == (3, 8)
+
+
 @pytest.mark.parametrize("change", ["written", "trained"])
 def test_a_weight_that_changes_is_multiplied_by_itself(change):
     layer = nn.Linear(8, 8).requires_grad_(False)
@@ -131,7 +173,7 @@ def test_a_weight_that_changes_is_multiplied_by_itself(change):
         else:
             layer.weight.requires_grad_(True)
         assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
-        assert multiplied_by(layer) is layer.weight
+        assert multiplied_by(layer, x) is layer.weight
 
 
 def test_tied_weights_have_one_copy_and_the_embedding_reads_its_own():
@@ -189,13 +231,15 @@ def test_on_hardware_that_is_slow_in_bf16_nothing_is_copied(monkeypatch):
         assert size == 0
 
 
-@pytest.mark.parametrize("kind", ["other dtype", "subclass", "own forward"])
+@pytest.mark.parametrize("kind", ["trained", "other dtype", "subclass", "own forward"])
 def test_layers_of_another_kind_are_left_alone(kind):
     class Own(nn.Linear):
         pass
 
     layer = (Own if kind == "subclass" else nn.Linear)(8, 8).requires_grad_(False)
-    if kind == "other dtype":
+    if kind == "trained":
+        layer.weight.requires_grad_(True)
+    elif kind == "other dtype":
         layer.half()
     elif kind == "own forward":
         layer.forward = lambda x: x

@@ -309,6 +309,7 @@ def test_a_divergence_from_a_teacher_goes_by_chunks():
 
 def test_a_fast_copy_of_the_output_layer_is_what_is_multiplied_by(monkeypatch):
     monkeypatch.setattr("nbpeft.seam.casting.fast_in_bf16", lambda _: True)
+    monkeypatch.setattr("nbpeft.seam.casting.SMALL", 0)
     model = architectures.build("llama").requires_grad_(False)
     head = head_of(model)
     hidden, targets = torch.randn(14, architectures.WIDTH), torch.arange(14)

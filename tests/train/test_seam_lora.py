@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import differences, state_of
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from nbpeft.seam.casting import frozen_in_fast_dtype
@@ -225,6 +226,7 @@ def projections():
 
 def test_the_input_is_kept_once(monkeypatch):
     monkeypatch.setattr("nbpeft.seam.casting.fast_in_bf16", lambda _: True)
+    monkeypatch.setattr("nbpeft.seam.casting.SMALL", 0)
     model = projections()
     x = torch.randn(32, 64, requires_grad=True)
     low = 3 * 32 * 4  # of three layers: rows times rank
@@ -254,6 +256,17 @@ def test_nothing_is_computed_for_the_frozen_weight():
     base = 2 * 2 * rows * width * width  # forward, and toward the input
     factors = 5 * 2 * rows * width * rank  # a sixth, in place, isn't counted
     assert counter.get_total_flops() == 3 * (base + factors)
+
+
+def test_shapes_alone_are_enough():
+    model = projections()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        x = torch.randn(
+            8, 64, dtype=torch.bfloat16, requires_grad=True
+        )  # cast, and the cast is looked up
+        with fused(model):
+            model(x).sum().backward()
+        assert x.grad.shape == (8, 64)
 
 
 @pytest.mark.parametrize("fails", [False, True])
