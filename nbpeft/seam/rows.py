@@ -81,9 +81,9 @@ class _Rows(torch.autograd.Function):
         # Scaled once, here, and not every matrix of scores.
         q, k, v = _shared(query * scale, len(key)), key.contiguous(), value.contiguous()
         out = query.new_empty(tokens, *q.shape[:2], value.shape[-1])
-        kept: list[torch.Tensor] = []
+        masks, kept = _Masks(q, lengths, window), []
         for block in blocks(lengths, window):
-            weights = _weights(q, k, block, window)
+            weights = _weights(q, k, block, masks)
             answer = torch.bmm(weights, v[:, block.first : block.end])
             out[block.start : block.end] = _apart(answer, q.shape[1]).permute(2, 0, 1, 3)
             if block.end - block.first <= KEPT:
@@ -98,10 +98,10 @@ class _Rows(torch.autograd.Function):
         few, group, tokens, _ = q.shape
         grad = _shared(grad.transpose(0, 1), few)
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        waiting = iter(kept)
+        masks, waiting = _Masks(q, ctx.lengths, ctx.window), iter(kept)
         for block in blocks(ctx.lengths, ctx.window):
             small = block.end - block.first <= KEPT
-            weights = next(waiting) if small else _weights(q, k, block, ctx.window)
+            weights = next(waiting) if small else _weights(q, k, block, masks)
             seen = slice(block.first, block.end)
             asked = slice(block.start, block.end)
             given = grad[:, :, asked].flatten(1, 2)
@@ -124,26 +124,28 @@ def _apart(joined: torch.Tensor, group: int) -> torch.Tensor:
     return joined.view(len(joined), group, -1, joined.shape[-1])
 
 
-def _weights(
-    query: torch.Tensor, key: torch.Tensor, block: Block, window: int | None
-) -> torch.Tensor:
+def _weights(query: torch.Tensor, key: torch.Tensor, block: Block, masks: _Masks) -> torch.Tensor:
     """The softmax of a block: (key heads, group x queries, keys)."""
     asked = query[:, :, block.start : block.end]
     scores = torch.bmm(asked.flatten(1, 2), key[:, block.first : block.end].transpose(1, 2))
-    queries, keys = block.end - block.start, block.end - block.first
-    _apart(scores, query.shape[1]).add_(_mask(queries, keys, window, scores.dtype, scores.device))
+    masks.add_to(_apart(scores, query.shape[1]), block)
     return torch.softmax(scores, -1)
 
 
-def _mask(
-    queries: int, keys: int, window: int | None, dtype: torch.dtype, device: torch.device
-) -> torch.Tensor:
-    """(queries, keys): 0 where a query sees a key, else minus infinity; both end together."""
-    after = keys - queries
-    mask = torch.full((queries, keys), -torch.inf, dtype=dtype, device=device).triu_(1 + after)
-    if window is not None and window < keys:
-        out_of_reach = torch.ones(queries, keys, dtype=torch.bool, device=device).tril_(
-            after - window
-        )
-        mask.masked_fill_(out_of_reach, -torch.inf)
-    return mask
+class _Masks:
+    """Minus infinity where a query doesn't see a key, for all blocks of one call."""
+
+    def __init__(self, like: torch.Tensor, lengths: Sequence[int], window: int | None) -> None:
+        self._window = window
+        self._like = like
+        longest = min(BLOCK, max(lengths))
+        # Of a block's own keys; those of earlier blocks are all seen.
+        self._later = like.new_full((longest, longest), -torch.inf).triu_(1)
+
+    def add_to(self, scores: torch.Tensor, block: Block) -> None:
+        """To scores (…, queries, keys), in place; the last query and the last key are one token."""
+        queries, keys = scores.shape[-2:]
+        scores[..., keys - queries :].add_(self._later[:queries, :queries])
+        if self._window is not None and self._window < keys:
+            whole = self._like.new_full((queries, keys), -torch.inf)
+            scores.add_(whole.tril_(keys - queries - self._window))
