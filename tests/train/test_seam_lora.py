@@ -246,6 +246,16 @@ def test_an_input_that_was_written_into_is_cast_again():
         assert torch.allclose(model(x), 2 * first, rtol=0.05, atol=0.05)
 
 
+def test_an_input_first_seen_in_inference_mode_can_be_trained_on():
+    model = projections().bfloat16()
+    x = torch.randn(8, 64, requires_grad=True)
+    with fused(model):
+        with torch.inference_mode():
+            model(x)
+        model(x).sum().backward()
+    assert bool(x.grad.any())
+
+
 def test_nothing_is_computed_for_the_frozen_weight():
     """Multiplications and additions of a step, counted: forward and the input's gradient alone."""
     rows, width, rank = 32, 64, 4
