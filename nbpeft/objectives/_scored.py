@@ -157,7 +157,7 @@ def quicken(trainer: Any, settings: Mapping[str, Any]) -> str:
     if not known and trainer.aux_loss_enabled:
         known = "the router's auxiliary loss (router_aux_loss_coef)"
     if known:
-        choice = Choice("plain", why=f"{known} is TRL's own")
+        choice = Choice("plain", why=f"{known} is part of TRL's own loss only")
     else:
         longest = trainer.args.max_length
         choice = choose(trainer.model, longest=longest, autocast=trainer.accelerator.autocast)
@@ -168,5 +168,6 @@ def quicken(trainer: Any, settings: Mapping[str, Any]) -> str:
 SLOWER = {
     "packed": "",
     "padded": "rows are padded, not packed",
-    "plain": "batches go through TRL's own loss, padded",
+    "plain": "rows are padded, and all their logits computed",
 }
+"""What the way that was chosen costs, for the line that says why."""
