@@ -13,7 +13,7 @@ Two layouts, told apart by what is in the batch:
 
 In both, with n tokens that are trained: `scored` (n), where in the flattened batch stand those
 whose next token carries a label; `labels` (n), that next token. `starts` (rows) comes first: the
-trainer reads from a batch's first tensor how many rows it holds, and weighs held-out losses by it.
+trainer reads from a batch's first tensor how many rows it holds.
 """
 
 from __future__ import annotations

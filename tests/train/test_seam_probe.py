@@ -197,6 +197,14 @@ def test_rows_that_see_each_other_are_not_packed(monkeypatch, dtype, tiny_pair):
     assert probe.choose(with_lora(model), longest=None).way == "padded"
 
 
+def test_that_rows_see_each_other_is_found_out_where_it_hardly_shows(monkeypatch, tiny_pair):
+    monkeypatch.setattr(attention, "attend", deaf)
+    monkeypatch.setattr(probe, "_difference", lambda *_, **__: "")
+    choice = probe.choose(with_lora(tiny_pair[0]), longest=None)
+    assert choice.way == "padded"
+    assert choice.why.startswith("rows see each other")
+
+
 def test_a_head_that_is_otherwise_leaves_the_plain_way(monkeypatch, tiny_pair):
     own = Head.log_probs
     monkeypatch.setattr(Head, "log_probs", lambda *a, **words: own(*a, **words) * 1.01)
