@@ -49,7 +49,7 @@ class Guard:
     def __enter__(self) -> Self:
         modules = {id(m): m for model in self._models for m in model.modules()}
         self._objects = [_Attributes(module) for module in modules.values()]
-        self._objects += [_Attributes(config) for config in _configs(modules.values())]
+        self._objects += [_Attributes(config) for config in configs_of(modules.values())]
         self._tensors = [_Tensor(*item) for item in _tensors(modules.values())]
         if self._tokenizer is not None:
             self._objects.append(_Attributes(self._tokenizer))
@@ -151,7 +151,7 @@ def _tensors(modules: Any) -> Iterator[tuple[str, torch.Tensor]]:
                 yield f"{type(module).__name__}.{name}", tensor
 
 
-def _configs(modules: Any) -> list[Any]:
+def configs_of(modules: Any) -> list[Any]:
     """The config objects that hang on the modules, and those inside them, each once."""
     from transformers import GenerationConfig, PretrainedConfig
 

@@ -65,5 +65,17 @@ class Objective:
         """The collator: rows -> batch."""
         raise NotImplementedError
 
+    def quicken(self, trainer: Any, settings: Mapping[str, Any]) -> str:
+        """Let a trainer of `trainer_class` go the fastest way that comes to the same losses.
+
+        Args:
+            trainer: made and not yet started; the adapter is in its model.
+            settings: the fields of its config that were set.
+
+        Returns:
+            What slows the run down, in plain words, where a user would wonder; ''.
+        """
+        return ""
+
 
 objectives: Registry[Objective] = Registry("objective", "nbpeft.objectives")

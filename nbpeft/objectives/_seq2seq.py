@@ -7,9 +7,10 @@ transformers' own Trainer (huggingface.co/docs/transformers/tasks/translation).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from nbpeft.objectives._lengths import by_length
 from nbpeft.objectives.sft import SFT
 
 ONLY_TRL = frozenset(
@@ -37,6 +38,8 @@ class Seq2SeqSFT(SFT):
         class Seq2Seq(Trainer):
             """Its loss is the mean over the trained tokens of all accumulated batches."""
 
+            grouped = False
+
             def __init__(self, *args: Any, **keywords: Any) -> None:
                 super().__init__(*args, **keywords)
                 # So the trained tokens of a step are counted, and its loss is left as it is. Most
@@ -44,6 +47,11 @@ class Seq2SeqSFT(SFT):
                 # would be trained on the sum of its batches' losses.
                 self.model_accepts_loss_kwargs = True
                 self._tokens = 0
+
+            def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+                if not self.grouped:
+                    return super()._get_train_sampler(train_dataset)
+                return by_length(train_dataset or self.train_dataset, self.args)
 
             def compute_loss(
                 self,
@@ -68,6 +76,11 @@ class Seq2SeqSFT(SFT):
                 super().log({**logs, "num_tokens": self._tokens}, *args, **keywords)
 
         return Seq2Seq
+
+    def quicken(self, trainer: Any, settings: Mapping[str, Any]) -> str:
+        """Two texts a row aren't packed; batches are of rows of about one length."""
+        trainer.grouped = "train_sampling_strategy" not in settings
+        return ""
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Pad each side on the right to its longest; padding is masked by position."""

@@ -59,11 +59,18 @@ class SFT(Objective):
         return kind
 
     def trainer_class(self) -> type[Any]:
-        """TRL's SFTTrainer."""
+        """TRL's SFTTrainer, whose batches and loss may go by the seam."""
         from trl.trainer.sft_trainer import SFTTrainer
 
-        kind: type[Any] = SFTTrainer
-        return kind
+        from nbpeft.objectives._scored import scored
+
+        return scored(SFTTrainer)
+
+    def quicken(self, trainer: Any, settings: Mapping[str, Any]) -> str:
+        """Packed rows, logits where tokens are trained; what can't be packed goes by length."""
+        from nbpeft.objectives._scored import quicken
+
+        return quicken(trainer, settings)
 
     def rows(
         self,

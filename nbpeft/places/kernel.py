@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.events import Evaluated, Progressed, Started
 from nbpeft.optimizers import optimizers_apart
 from nbpeft.places import Job, Outcome, places
+from nbpeft.places.fast import fast
 from nbpeft.places.memory import Memory
 from nbpeft.places.moved import Moved
 from nbpeft.places.sampling import Sampler
@@ -46,7 +47,7 @@ class Kernel:
         trainer = _trainer(job, outcome)
         began = time.monotonic()
         try:
-            with optimizers_apart(), job.stop.interruptible():
+            with fast(job, trainer), optimizers_apart(), job.stop.interruptible():
                 trainer.train(resume_from_checkpoint=job.resume_from and str(job.resume_from))
         except KeyboardInterrupt:
             outcome.stopped = True

@@ -111,15 +111,15 @@ def test_a_resumed_run_is_looked_at_again(tune, monkeypatch, spoil):
 
 
 def test_a_loss_that_is_no_number(tune, monkeypatch):
-    from trl.trainer.sft_trainer import SFTTrainer
+    from nbpeft.objectives._scored import _Scored
 
-    original = SFTTrainer.compute_loss
+    original = _Scored.compute_loss
 
     def broken(self, *args, **words):
         loss = original(self, *args, **words)
         return (loss[0] * float("nan"), *loss[1:]) if isinstance(loss, tuple) else loss * torch.nan
 
-    monkeypatch.setattr(SFTTrainer, "compute_loss", broken)
+    monkeypatch.setattr(_Scored, "compute_loss", broken)
     with pytest.raises(RunError, match=r"^Step 1 came to .* not numbers"):
         tune("one", eval=0)
     assert dict(nbpeft.adapters()) == {}

@@ -25,7 +25,7 @@ LAYERS = (
         "architectures",
         "room",
     },
-    {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "tuners"},
+    {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "seam", "tuners"},
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
     {
         "prepare",

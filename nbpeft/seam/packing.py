@@ -1,0 +1,97 @@
+"""Batches that hold no padding: the rows of one batch behind one another, as one sequence.
+
+What a forward needs beside the tokens is worked out here, on the host, where the rows are lists of
+integers: where each row begins, how long it is, which positions are scored and against which token.
+So no shape in the forward depends on a tensor's values: nothing waits for the GPU, and a trace of
+shapes alone (FakeTensorMode) runs the same step. Packing never joins rows of different batches: a
+batch holds the rows that it would hold with padding, and means the same.
+
+Two layouts, told apart by what is in the batch:
+
+- packed: `input_ids` and `position_ids` (1, tokens), `lengths` as integers;
+- padded: `input_ids` and `attention_mask` (rows, longest).
+
+In both, with n tokens that are trained: `scored` (n), where in the flattened batch stand those
+whose next token carries a label; `labels` (n), that next token. `starts` (rows) comes first: the
+trainer reads from a batch's first tensor how many rows it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from typing import Any
+
+NOT_TRAINED = -100
+"""The label of a token that isn't trained."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A collator: rows of `input_ids` and `labels` -> one sequence without padding."""
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The batch; see the module's text."""
+        import torch
+
+        lengths = [len(row["input_ids"]) for row in rows]
+        starts = [0, *accumulate(lengths)][:-1]
+        ids = torch.tensor([list(chain.from_iterable(row["input_ids"] for row in rows))])
+        positions = list(chain.from_iterable(range(length) for length in lengths))
+        return {
+            "starts": torch.tensor(starts),
+            "input_ids": ids,
+            "position_ids": torch.tensor([positions]),
+            "lengths": lengths,
+            **_scored(rows, starts),
+        }
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A collator: rows of `input_ids` and `labels` -> padded on the right to the longest."""
+
+    filler: int
+    """The id that padding has; it is masked by position."""
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The batch; see the module's text."""
+        import torch
+
+        lengths = [len(row["input_ids"]) for row in rows]
+        width = max(lengths)
+        starts = [width * row for row in range(len(rows))]
+        ids = [[*row["input_ids"], *[self.filler] * (width - n)] for row, n in _with(rows, lengths)]
+        mask = [[1] * length + [0] * (width - length) for length in lengths]
+        return {
+            "starts": torch.tensor(starts),
+            "input_ids": torch.tensor(ids),
+            "attention_mask": torch.tensor(mask),
+            "lengths": lengths,
+            **_scored(rows, starts),
+        }
+
+
+def _with(rows: Sequence[Any], lengths: Sequence[int]) -> zip[tuple[Any, int]]:
+    return zip(rows, lengths, strict=True)
+
+
+def _scored(rows: Sequence[dict[str, Any]], starts: Sequence[int]) -> dict[str, Any]:
+    """Which positions are scored, against what; a row's last position has no next token."""
+    import torch
+
+    scored: list[int] = []
+    targets: list[int] = []
+    for row, start in _with(rows, starts):
+        for position, label in enumerate(row["labels"][1:], start):
+            if label != NOT_TRAINED:
+                scored.append(position)
+                targets.append(label)
+    labels = torch.tensor(targets, dtype=torch.long)
+    # Under both names: by the second the trainer knows that they are shifted, and counts them all.
+    return {
+        "scored": torch.tensor(scored, dtype=torch.long),
+        "labels": labels,
+        "shift_labels": labels,
+    }
