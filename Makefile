@@ -77,14 +77,17 @@ check: venv ## ruff, mypy, the README's generated tables and the import directio
 	@$(PY) tools/readme.py --check
 	@$(PY) -m pytest -q tests/unit/test_house_imports.py
 
-bench: venv ## measure: attaching each method on 100M parameters, quantizing 400M, describing 100,000 rows
+bench: venv ## measure: attaching each method on 100M parameters, quantizing 400M, describing 100,000 rows, SFT beside TRL
 	@$(PY) benchmarks/attach.py
 	@$(PY) benchmarks/quantize.py
 	@$(PY) benchmarks/rows.py
+	@$(PY) benchmarks/sft.py
 
-bench-gpu: venv ## measure on a GPU: quantizing 1B and 8B, and LoRA's speed on each precision
+bench-gpu: venv ## measure on a GPU: quantizing 1B and 8B, LoRA's speed on each precision, SFT beside TRL
 	@$(PY) benchmarks/quantize.py --shape 1b
 	@$(PY) benchmarks/quantize.py --shape 8b
+	@$(PY) benchmarks/sft.py --shape 0.6b
+	@$(PY) benchmarks/sft.py --shape 1b
 
 clean: ## remove environments and everything built
 	rm -rf $(VENV) $(COLAB) build dist .mypy_cache .ruff_cache

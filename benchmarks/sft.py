@@ -19,6 +19,7 @@ import argparse
 import gc
 import importlib.util
 import json
+import os
 import platform
 import random
 import statistics
@@ -212,15 +213,32 @@ def main() -> None:
                 measured[name].peak_bytes.append(peak.above())
                 measured[name].loss.append(loss)
                 gc.collect()
+            save(given, task, measured, statistics.median(peaks))
     report(given, task, measured, statistics.median(peaks))
+
+
+WHERE = torch.cuda.get_device_name() if CUDA else platform.processor() or platform.machine()
+
+
+def save(given: argparse.Namespace, task: Task, measured: dict[str, Measured], peak: float) -> None:
+    """What was measured so far, as a file."""
+    found = {
+        "shape": given.shape, "dtype": given.dtype, "where": WHERE, "cuda": CUDA,
+        "threads": torch.get_num_threads(), "load": os.getloadavg(),
+        "versions": library_versions(), "matmul_peak": peak,
+        **needed(task.model, task.encoded),
+        "measured": {name: asdict(one) for name, one in measured.items()},
+    }  # fmt: skip
+    target = Path("build/bench/sft.json")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 def report(
     given: argparse.Namespace, task: Task, measured: dict[str, Measured], peak: float
 ) -> None:
-    """The table and the file."""
+    """The table."""
     work = needed(task.model, task.encoded)
-    where = torch.cuda.get_device_name() if CUDA else platform.processor() or platform.machine()
     lines = []
     for name, one in measured.items():
         took = statistics.median(one.seconds)
@@ -234,15 +252,7 @@ def report(
                 f"{statistics.median(one.loss):.4f}",
             )
         )
-    versions = library_versions()
-    found = {
-        "shape": given.shape, "dtype": given.dtype, "where": where, "cuda": CUDA,
-        "threads": torch.get_num_threads(), "versions": versions, "matmul_peak": peak, **work,
-        "measured": {name: asdict(one) for name, one in measured.items()},
-    }  # fmt: skip
-    target = Path("build/bench/sft.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
     title = f"SFT with LoRA, {count(task.model.num_parameters())} parameters in {given.dtype}"
     print(
         Table(
@@ -251,8 +261,8 @@ def report(
             rows=tuple(lines),
             align=("left", *("right",) * 5),
             notes=(
-                f"{where}, {torch.get_num_threads()} threads, {peak / 1e9:,.0f} GFLOP/s at most",
-                ", ".join(f"{name} {version}" for name, version in versions.items()),
+                f"{WHERE}, {torch.get_num_threads()} threads, {peak / 1e9:,.0f} GFLOP/s at most",
+                versions,
             ),
         ).text()
     )

@@ -1,8 +1,8 @@
 """What makes a run fast, put in around it and taken out again.
 
-Left out, as measured: `torch.compile` (a tie on a CPU after half a minute of compiling, and anew
-for each new length), and Liger's kernels, whose gain is mostly in a head that never holds all
-logits: `nbpeft.seam.head` is one, for more architectures, and on a CPU too.
+Left out: `torch.compile`, which was measured as a tie on a CPU after half a minute of compiling,
+and compiles anew for new lengths; and Liger's kernels: most of what they save is a head that never
+holds all logits, and `nbpeft.seam.head` is one, for more architectures and on a CPU too.
 """
 
 from __future__ import annotations
