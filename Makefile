@@ -77,10 +77,12 @@ check: venv ## ruff, mypy, the README's generated tables and the import directio
 	@$(PY) tools/readme.py --check
 	@$(PY) -m pytest -q tests/unit/test_house_imports.py
 
-bench: venv ## measure: attaching each method on 100M parameters, quantizing 400M, describing 100,000 rows, SFT beside TRL
+bench: venv ## measure: SFT beside TRL, comparing 1 to 16 adapters, a magic's cost, attaching, quantizing, 1,000 to 1,000,000 rows
 	@$(PY) benchmarks/attach.py
 	@$(PY) benchmarks/quantize.py
 	@$(PY) benchmarks/rows.py
+	@$(PY) benchmarks/compare.py
+	@$(PY) benchmarks/magic.py
 	@$(PY) benchmarks/sft.py
 
 bench-gpu: venv ## measure on a GPU: quantizing 1B and 8B, LoRA's speed on each precision, SFT beside TRL

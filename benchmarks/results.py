@@ -1,4 +1,8 @@
-"""What every benchmark writes: a table to read, and a file with the machine that it is of."""
+"""What every benchmark writes: a table to read, and a file with the machine that it is of.
+
+Files that the README shows are kept in `benchmarks/measured/`; `python tools/readme.py` makes its
+tables of them.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,9 @@ def publish(name: str, table: Table, figures: Any) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     found = {
         "benchmark": name,
+        "title": table.title,
+        "header": table.header,
+        "rows": table.rows,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "figures": figures,

@@ -10,7 +10,7 @@ padding), the peak of memory above what was held before, the share of the matmul
 mean loss of the epoch. Floating-point operations are those that the task needs, counted alike for
 all: 4 x frozen parameters x tokens + 4 x vocabulary x width x trained tokens + attention in rows.
 
-Everything goes to build/bench/sft.json too, with versions and hardware.
+Everything goes to build/bench/sft-SHAPE.json too, with versions and hardware.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.util
-import json
+import io
 import os
-import platform
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from quantize import Peak
+from results import publish
 from transformers import AutoModelForCausalLM, LlamaConfig, PrinterCallback, Qwen3Config
 from trl import SFTConfig, SFTTrainer
 
@@ -41,7 +41,6 @@ from nbpeft import data
 from nbpeft.config import settings
 from nbpeft.quiet import quiet
 from nbpeft.rendering import Table, bytes_size, count
-from nbpeft.run import library_versions
 
 SHAPES: dict[str, Any] = {
     "27m": lambda: LlamaConfig(
@@ -130,12 +129,13 @@ def with_trl(task: Task, **fields: Any) -> tuple[float, float]:
 
 def with_nbpeft(task: Task) -> tuple[float, float]:
     """(seconds, mean loss) of nbpeft; the trial of the model's way is in the seconds."""
-    run = nbpeft.finetune(
-        "bench", task.rows, model=task.model, tokenizer=task.tokenizer, method="lora", rank=RANK,
-        alpha=2 * RANK, target_modules="all-linear", dropout=0.0, epochs=1, batch_size=BATCH,
-        learning_rate=LEARNING_RATE, lr_scheduler_type="linear", warmup_steps=0,
-        max_length=MAX_LENGTH, eval=0,
-    )  # fmt: skip
+    with redirect_stdout(io.StringIO()):
+        run = nbpeft.finetune(
+            "bench", task.rows, model=task.model, tokenizer=task.tokenizer, method="lora",
+            rank=RANK, alpha=2 * RANK, target_modules="all-linear", dropout=0.0, epochs=1,
+            batch_size=BATCH, learning_rate=LEARNING_RATE, lr_scheduler_type="linear",
+            warmup_steps=0, max_length=MAX_LENGTH, eval=0,
+        )  # fmt: skip
     assert run.record is not None
     return run.metrics["seconds"], statistics.mean(loss for _, loss in run.record.losses)
 
@@ -213,31 +213,13 @@ def main() -> None:
                 measured[name].peak_bytes.append(peak.above())
                 measured[name].loss.append(loss)
                 gc.collect()
-            save(given, task, measured, statistics.median(peaks))
     report(given, task, measured, statistics.median(peaks))
-
-
-WHERE = torch.cuda.get_device_name() if CUDA else platform.processor() or platform.machine()
-
-
-def save(given: argparse.Namespace, task: Task, measured: dict[str, Measured], peak: float) -> None:
-    """What was measured so far, as a file."""
-    found = {
-        "shape": given.shape, "dtype": given.dtype, "where": WHERE, "cuda": CUDA,
-        "threads": torch.get_num_threads(), "load": os.getloadavg(),
-        "versions": library_versions(), "matmul_peak": peak,
-        **needed(task.model, task.encoded),
-        "measured": {name: asdict(one) for name, one in measured.items()},
-    }  # fmt: skip
-    target = Path("build/bench/sft.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 def report(
     given: argparse.Namespace, task: Task, measured: dict[str, Measured], peak: float
 ) -> None:
-    """The table."""
+    """The table, and the file."""
     work = needed(task.model, task.encoded)
     lines = []
     for name, one in measured.items():
@@ -252,19 +234,23 @@ def report(
                 f"{statistics.median(one.loss):.4f}",
             )
         )
-    versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
     title = f"SFT with LoRA, {count(task.model.num_parameters())} parameters in {given.dtype}"
-    print(
+    publish(
+        f"sft-{given.shape}",
         Table(
             title=f"{title}, {work['tokens']:,.0f} tokens ({work['trained']:,.0f} trained)",
             header=("", "tokens/s", "seconds", "of peak", "memory", "loss"),
             rows=tuple(lines),
             align=("left", *("right",) * 5),
-            notes=(
-                f"{WHERE}, {torch.get_num_threads()} threads, {peak / 1e9:,.0f} GFLOP/s at most",
-                versions,
-            ),
-        ).text()
+            notes=(f"{peak / 1e9:,.0f} GFLOP/s at most",),
+        ),
+        {
+            "dtype": given.dtype,
+            "load": os.getloadavg(),
+            "matmul_peak": peak,
+            **work,
+            "measured": {name: asdict(one) for name, one in measured.items()},
+        },
     )
 
 

@@ -5,8 +5,10 @@ usage: python tools/readme.py [--check]
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
@@ -44,7 +46,34 @@ def entries_table() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"options": options_table, "entries": entries_table}
+MEASURED = README.parent / "benchmarks" / "measured"
+
+
+def measured() -> str:
+    """The tables of benchmarks that are kept, each with what it was measured on."""
+    parts = []
+    for path in sorted(MEASURED.glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        machine = found["machine"]
+        where = machine["gpu"] or f"{machine['processor']}, {machine['capability']}"
+        versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "transformers", "trl"))
+        parts += [
+            f"{found['title']} (`{path.stem}`; {found['date'][:10]}, {where}, "
+            f"{machine['threads']} threads; {versions}):",
+            "",
+            _row(found["header"]),
+            _row("---" for _ in found["header"]),
+            *map(_row, found["rows"]),
+            "",
+        ]
+    return "\n".join(parts[:-1])
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+PARTS = {"options": options_table, "entries": entries_table, "measured": measured}
 
 
 def filled(text: str) -> str:
