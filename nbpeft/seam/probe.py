@@ -213,7 +213,8 @@ def _narrow(root: nn.Module, longest: int | None) -> None:
 def _rows(root: Any, seed: int) -> list[dict[str, Any]]:
     """Random rows, of whose first tokens some aren't trained."""
     source = torch.Generator().manual_seed(seed)
-    words, filler = root.get_input_embeddings().num_embeddings, filler_of(root)
+    # By its weight: an adapter may stand around it.
+    words, filler = len(root.get_input_embeddings().weight), filler_of(root)
     rows = []
     for skipped, length in enumerate(LENGTHS, 1):
         drawn = torch.randint(words, (length,), generator=source).tolist()
