@@ -18,6 +18,8 @@ OF_MODEL = (
     "quantization_method",
     "is_loaded_in_4bit",
     "is_loaded_in_8bit",
+    "is_4bit_serializable",  # with the next, of earlier transformers
+    "is_8bit_serializable",
 )
 OF_CONFIG = ("quantization_config", "_is_quantized")
 
