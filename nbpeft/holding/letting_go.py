@@ -9,7 +9,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError, did_you_mean, quoted
-from nbpeft.holding.holders import Holder, last_error
+from nbpeft.holding.holders import IPYTHONS, Holder, last_error
 from nbpeft.precision.heap import give_back
 
 if TYPE_CHECKING:
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def check_names(names: Sequence[str], variables: MutableMapping[str, Any]) -> None:
-    """RequestError for a name that no variable has."""
+    """RequestError for a name that no variable of the user's has."""
+    own = [name for name in variables if not IPYTHONS.fullmatch(name)]
     for name in names:
-        if name not in variables:
-            near = did_you_mean(name, variables)
+        if name not in own:
+            near = did_you_mean(name, own)
             raise RequestError(f"There is no variable {quoted(name)} to let go of.{near}")
 
 

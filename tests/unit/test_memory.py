@@ -128,6 +128,14 @@ def test_a_wrong_name_lets_nothing_go(shell):
     assert any(value is shell.user_ns["a"] for value in shell.user_ns["Out"].values())
 
 
+@pytest.mark.parametrize("name", ["Out", "In", "_", "_1", "_i1"])
+def test_what_ipython_keeps_is_no_variable_of_the_user_s(shell, name):
+    shell.run_cell("torch.zeros(2)", store_history=True)
+    with pytest.raises(RequestError, match="no variable"):
+        nbpeft.holding.memory(nbpeft.session.current(), shell.user_ns, shell, [name], free=True)
+    assert isinstance(shell.user_ns["Out"][1], torch.Tensor)
+
+
 def test_adapters_on_the_shelf_are_read_again(shell, tiny_pair):
     model, _ = tiny_pair
     shell.user_ns["model"] = model
