@@ -86,18 +86,27 @@ class Lab:
     def picture(self, name: str, first: int, last: int) -> None:
         """The cells from `first` to `last`, as build/screenshots/NAME.png."""
         self._command("application:toggle-left-area")
-        self._show_whole(width=1000)
-        top, bottom = (
-            self.panel.locator(".jp-Cell").nth(place).bounding_box() for place in (first, last)
-        )
-        clip = {
-            "x": top["x"],
-            "y": top["y"],
-            "width": top["width"],
-            "height": bottom["y"] + bottom["height"] - top["y"],
-        }
+        clip = self._laid_out(first, last)
         self.page.screenshot(path=self._shots / f"{name}.png", clip=clip)
         self._command("application:toggle-left-area")
+
+    def _laid_out(self, first: int, last: int) -> dict[str, float]:
+        """Where the cells from `first` to `last` lie, all of them in view and at rest.
+
+        Lab lays cells out anew after the window has changed, and may scroll meanwhile.
+        """
+        before = None
+        for _ in range(20):
+            self._show_whole(width=1000)
+            cells = self.panel.locator(".jp-Cell")
+            top, bottom = (cells.nth(place).bounding_box() for place in (first, last))
+            end = bottom["y"] + bottom["height"]
+            clip = {"x": top["x"], "y": top["y"], "width": top["width"], "height": end - top["y"]}
+            within = 0 <= clip["y"] < end <= self.page.viewport_size["height"]
+            if within and clip == before:
+                return clip
+            before = clip
+        raise AssertionError(f"the cells {first} to {last} don't come to rest in view: {before}")
 
     def _show_whole(self, width: int = 1280) -> None:
         """Make the window as high as the notebook, and show it from the top."""
