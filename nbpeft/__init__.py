@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Comparison": "nbpeft.comparison",
+    "Fit": "nbpeft.fitting.verdict",
     "Memory": "nbpeft.holding.memory",
     "Look": "nbpeft.data.looking.look",
     "Merged": "nbpeft.merging.result",
@@ -30,6 +31,7 @@ _HOMES = {
     "compare": "nbpeft.api",
     "describe": "nbpeft.api",
     "evaluate": "nbpeft.api",
+    "fit": "nbpeft.api",
     "family_tree": "nbpeft.listing.family_tree",
     "finetune": "nbpeft.api",
     "load_data": "nbpeft.tiny",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from nbpeft.api import describe as describe
     from nbpeft.api import evaluate as evaluate
     from nbpeft.api import finetune as finetune
+    from nbpeft.api import fit as fit
     from nbpeft.api import look as look
     from nbpeft.api import memory as memory
     from nbpeft.api import merge as merge

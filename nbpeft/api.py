@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nbpeft.comparison import Comparison, Prompt
     from nbpeft.comparison.losses import Losses
     from nbpeft.data.looking.look import Look
+    from nbpeft.fitting import Fit
     from nbpeft.holding import Memory
     from nbpeft.listing.one import Description
     from nbpeft.merging import Merged, MergeRequest
@@ -54,6 +55,33 @@ def execute(request: Request, bindings: Any) -> Run:
     from nbpeft.views import choose
 
     return run(request, current(), bindings, Events([choose()]))
+
+
+def fit(
+    name: str = "fit", data: Any = None, *, model: Any = None, tokenizer: Any = None,
+    eval: Any = None, **words: Any,
+) -> Fit:  # fmt: skip
+    """Whether a run would fit into memory; the twin of `%peft_fit`, with the words of `finetune`.
+
+    One step of that very run is traced by shape, on its longest rows: nothing is allocated, nothing
+    changed. Returns a `Fit`, which shows itself as a table of what takes how much, what is free,
+    and what to change where it doesn't fit; it has `.fits`, `.needed` and `.free` (bytes). Raises
+    what `finetune` would before it begins, and RunError where the model can't be traced.
+    """
+    from nbpeft.prepare import Bindings
+    from nbpeft.typed import from_call
+
+    named, live = _sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
+    request = from_call(name, {**words, **named})
+    return execute_fit(request, Bindings(namespace=variables.namespace(), **live))
+
+
+def execute_fit(request: Request, bindings: Any) -> Fit:
+    """Look whether a request's run fits; every front door ends here."""
+    from nbpeft.fitting import fit as fit_
+    from nbpeft.session import current
+
+    return fit_(request, current(), bindings)
 
 
 def attach(

@@ -34,7 +34,7 @@ def merged(now: Request, before: Request) -> Request:
     words = {}
     for option in options():
         given, was = getattr(now, option.name), getattr(before, option.name)
-        if option.name in ("resume", "attach", "dry_run", "name") or given == was:
+        if option.name in ("resume", "attach", "dry_run", "name", "fit", "auto") or given == was:
             words[option.name] = given
         elif given == option.default:
             words[option.name] = was

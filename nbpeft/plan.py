@@ -25,6 +25,22 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Bytes that a run is predicted to take, and what there is."""
+
+    peak: int
+    """With the model."""
+    held: int
+    """Of it, what is in memory before the run: the model."""
+    free: int
+
+    @property
+    def needed(self) -> int:
+        """What the run adds."""
+        return max(0, self.peak - self.held)
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run before it starts: settings with their origin, and the figures that they lead to."""
 
@@ -51,6 +67,8 @@ class Plan:
     """The precision of the base that is trained on."""
     weights: Weights | None = None
     """Bytes of the base's weights before and after, where it is quantized."""
+    memory: Memory | None = None
+    """What the run is predicted to take; None where that wasn't asked, or can't be said."""
     notes: tuple[str, ...] = ()
     """Plain lines: how the data was read, which template, what was dropped or cut."""
 

@@ -68,6 +68,8 @@ class Prepared:
     """The adapter that this run goes on from (`--from`)."""
     resumed: Record | None
     """The stopped run that this one finishes (`--resume`)."""
+    lean: bool = False
+    """Whether memory is too short for what only makes it faster."""
 
 
 def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:

@@ -20,6 +20,10 @@ Quantize = Literal["nf4", "fp4", "int8"]
 """What a base's linear layers are quantized to: 4-bit NormalFloat or float, 8-bit integers."""
 
 
+FitCheck = Literal["check", "off"]
+"""Whether it is looked beforehand if a run fits into memory."""
+
+
 def option(help: str, default: Any = None, *, shown: str = "", setting: bool = False) -> Any:
     """Declare an option: its help, its default, how its value is shown in the help.
 
@@ -84,9 +88,20 @@ class Request:
     seed: int | None = option(
         "seed of initialisation and of the rows' order", shown="N", setting=True
     )
+    budget: str | None = option(
+        "time for the run: the number of steps follows from the first few; epochs and max_steps "
+        "stay the most there are",
+        shown="15min",
+    )
     from_: str | None = option("go on from an adapter: NAME or NAME@VERSION", shown="NAME")
     attach: bool = option("attach the new adapter when the run is done", False)
     resume: bool = option("go on with the run of this name that was stopped", False)
+    fit: FitCheck = option(
+        "whether a run that would not fit into memory is refused, or tried all the same",
+        "check",
+        shown="check|off",
+    )
+    auto: bool = option("take the smallest change with which a run fits into memory", False)
     dry_run: bool = option("show the plan and train nothing", False)
     fields: Mapping[str, Any] = field(default_factory=dict, metadata={"help": ""})
     """Any other field of the method's or the trainer's config, by its own name."""

@@ -18,13 +18,14 @@ from nbpeft.closing import finished, stopped, unsaved
 from nbpeft.config import settings as configured
 from nbpeft.errors import Stopped
 from nbpeft.events import Events, Failed, Planned
+from nbpeft.fitting import fitted
 from nbpeft.guard import Guard
 from nbpeft.methods import Material
 from nbpeft.places import Job, Outcome
 from nbpeft.places.stop import Stop
 from nbpeft.plan import Plan
 from nbpeft.precision.trap import biases_kept, trainable
-from nbpeft.prepare import Bindings, Prepared, prepare
+from nbpeft.prepare import Bindings, Prepared
 from nbpeft.quiet import quiet
 from nbpeft.request import Request
 from nbpeft.session.record import Record
@@ -82,7 +83,7 @@ def _prepared(request: Request, session: Session, bindings: Bindings, stop: Stop
     before = f"{request.name} was stopped before it began; nothing is changed."
     try:
         with stop.interruptible(at_once=True):
-            ready = prepare(request, session, bindings)
+            ready = fitted(request, session, bindings)
     except KeyboardInterrupt:
         raise Stopped(before) from None
     if stop.asked:
@@ -116,6 +117,7 @@ def _train(
                     events=events,
                     stop=stop,
                     resume_from=_resume_from(ready, session, Path(temporary)),
+                    lean=ready.lean,
                     samples=configured().samples,
                 )
                 outcome = ready.place.train(job)

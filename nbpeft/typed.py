@@ -13,10 +13,17 @@ from nbpeft.errors import RequestError, did_you_mean, listed, quoted
 from nbpeft.request import Request, field_name, options, typed
 
 
-def from_cell(line: str, body: str) -> tuple[Request, list[Any] | None]:
-    """A `%%finetune` cell as (request, inline rows or None)."""
+def from_cell(
+    line: str, body: str, *, magic: str = "%%finetune", name: str | None = None
+) -> tuple[Request, list[Any] | None]:
+    """A `%%finetune` cell as (request, inline rows or None).
+
+    Args:
+        magic: which one it is.
+        name: what the adapter is called where the cell doesn't say.
+    """
     words, names = split_line(line, flags=_of_kind(bool), texts=_of_kind(str, str | None))
-    _refuse_help(words, "%%finetune")
+    _refuse_help(words, magic)
     on_body = read_yaml(body)
     rows = None
     if isinstance(on_body.get("data"), list):
@@ -31,6 +38,8 @@ def from_cell(line: str, body: str) -> tuple[Request, list[Any] | None]:
         raise RequestError(_twice("name", names[0], words["name"]))
     if names:
         words["name"] = names[0]
+    elif name is not None and "name" not in {*words, *on_body}:
+        words["name"] = name
     return _request({"line": words, "body": on_body}), rows
 
 

@@ -12,6 +12,7 @@ from nbpeft.magics.attach import peft_attach
 from nbpeft.magics.compare import peft_compare
 from nbpeft.magics.data import peft_data
 from nbpeft.magics.finetune import finetune
+from nbpeft.magics.fit import peft_fit
 from nbpeft.magics.memory import peft_memory
 from nbpeft.magics.merge import peft_merge
 
@@ -25,7 +26,7 @@ LINE: tuple[Callable[..., Any], ...] = (
     peft_merge,
 )
 # IPython refuses a cell magic whose body is empty: without one, the line magic does the same.
-BOTH: tuple[Callable[..., Any], ...] = (finetune, peft_attach, peft_compare)
+BOTH: tuple[Callable[..., Any], ...] = (finetune, peft_attach, peft_compare, peft_fit)
 
 
 def register(shell: InteractiveShell) -> None:

@@ -15,6 +15,10 @@ _WORD = re.compile(r"""(?:[^\s'"]|'[^']*(?:'|$)|"[^"]*(?:"|$))+""")
 _PAIR = re.compile(r"([\w-]+):(?:[ \t]+(.*))?$")
 
 
+RUNS = ("finetune", "peft_fit")
+"""The magics whose words are those of a run."""
+
+
 @dataclass(frozen=True)
 class Cursor:
     """The cursor in a cell of one of the magics."""

@@ -55,6 +55,23 @@ def finetune_help() -> str:
     )
 
 
+def fit_help() -> str:
+    """What `%peft_fit?` shows."""
+    return "\n".join(
+        [
+            "Look whether a run would fit into memory, and what to change where it doesn't.",
+            "",
+            "    %peft_fit --data X [--flag value …]     the words are those of %finetune",
+            "    %%peft_fit NAME --data X                the same, with keys in the body",
+            "",
+            "One step of that very run is traced by shape, on its longest rows; nothing is",
+            "allocated and nothing changed. Shown is what takes how much, and what is free.",
+            "",
+            *[_line(option) for option in options() if option.name != "name"],
+        ]
+    )
+
+
 def attach_help() -> str:
     """What `%peft_attach?` shows."""
     return "\n".join(

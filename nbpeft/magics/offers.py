@@ -10,7 +10,7 @@ from typing import Any
 
 from nbpeft import session
 from nbpeft.attaching.loading import is_address
-from nbpeft.magics.cursor import Cursor
+from nbpeft.magics.cursor import RUNS, Cursor
 from nbpeft.magics.glance import Offer, adapters, folders, named
 from nbpeft.magics.values import fields_of, fitting, starting, values
 from nbpeft.request import options, typed
@@ -78,7 +78,7 @@ def _words(
         yield from _attachable(cursor)
     if cursor.magic == "peft_memory":
         yield from named(variables, but=cursor.names)
-    if cursor.magic == "finetune":
+    if cursor.magic in RUNS:
         flags = {typed(o.name): Flag(o.metadata["help"], value=True) for o in options()}
         del flags["name"]
     if cursor.magic == "peft_attach":
@@ -115,7 +115,7 @@ def _fitting_flags(cursor: Cursor, flags: Mapping[str, Flag]) -> dict[str, Flag]
 
 def _more_flags(cursor: Cursor) -> Iterator[Offer]:
     """The libraries' own fields as flags, once it is clear that none of nbpeft's is meant."""
-    if cursor.magic == "finetune" and cursor.fragment.startswith("--"):
+    if cursor.magic in RUNS and cursor.fragment.startswith("--"):
         own = {typed(o.name) for o in options()}
         for word, offer in _settings(cursor).items():
             if word not in own:
@@ -130,11 +130,11 @@ def _flag(word: str) -> str:
 
 
 def _keys(cursor: Cursor) -> Iterator[Offer]:
-    if cursor.magic not in ("finetune", "peft_attach"):
+    if cursor.magic not in (*RUNS, "peft_attach"):
         return
     colon = "" if cursor.after.lstrip().startswith(":") else ": "
     known = _settings(cursor)
-    for option in options() if cursor.magic == "finetune" else ():
+    for option in options() if cursor.magic in RUNS else ():
         word = typed(option.name)
         fits = word in known or not known or not option.metadata["setting"]
         if word != "name" and word not in cursor.given and fits:

@@ -13,7 +13,7 @@ from typing import Any
 
 from nbpeft import session
 from nbpeft.coerce import choices
-from nbpeft.magics.cursor import Cursor
+from nbpeft.magics.cursor import RUNS, Cursor
 from nbpeft.magics.glance import (
     Offer,
     adapters,
@@ -30,7 +30,7 @@ from nbpeft.methods import methods
 from nbpeft.methods._peft import NAMING
 from nbpeft.objectives import objectives
 from nbpeft.places import places
-from nbpeft.request import Quantize, options, typed
+from nbpeft.request import FitCheck, Quantize, Request, options, typed
 from nbpeft.session.recipe import Combination, Recipe
 from nbpeft.settings import Field, Fields
 
@@ -38,6 +38,7 @@ _REGISTRIES: dict[str, Any] = {"method": methods, "objective": objectives, "plac
 _HELD = {"model": models, "tokenizer": tokenizers}
 _CHOICES: dict[str, tuple[Any, str | None]] = {
     "combination": (Combination, Recipe.combination),
+    "fit": (FitCheck, Request.fit),
     "into": (Into, MergeRequest.into),
     "quantize": (Quantize, None),
 }
@@ -106,9 +107,9 @@ def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iter
         kind, default = _CHOICES[word]
         for choice in typing.get_args(kind):
             yield Offer(choice, "choice", "the default" if choice == default else "")
-    elif word in ("attach", "resume", "dry_run", "in_place", "none"):
+    elif word in ("attach", "resume", "dry_run", "in_place", "none", "auto"):
         yield from _booleans(default=False)
-    elif cursor.magic in ("finetune", "peft_attach"):
+    elif cursor.magic in (*RUNS, "peft_attach"):
         yield from _of_setting(cursor, variables)
 
 

@@ -75,6 +75,8 @@ def scored(base: type[Any]) -> type[Any]:
 class _Scored:
     """Before a trainer: its loss is the mean of -score over a step's trained tokens."""
 
+    tried: Choice | None = None
+    """What trying the model came to, where that is known."""
     scorer: Scorer | None = None
     grouped = False
     """Whether batches are of rows of about one length."""
@@ -160,7 +162,9 @@ def quicken(trainer: Any, settings: Mapping[str, Any]) -> str:
         choice = Choice("plain", why=f"{known} is part of TRL's own loss only")
     else:
         longest = trainer.args.max_length
-        choice = choose(trainer.model, longest=longest, autocast=trainer.accelerator.autocast)
+        choice = trainer.tried or choose(
+            trainer.model, longest=longest, autocast=trainer.accelerator.autocast
+        )
     trainer.take(choice)
     return f"{SLOWER[choice.way]}: {choice.why}" if choice.why else ""
 

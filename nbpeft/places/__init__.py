@@ -38,6 +38,8 @@ class Job:
     stop: Stop
     resume_from: Path | None = None
     """A folder of `Outcome.resume`, from a run that was stopped."""
+    lean: bool = False
+    """Whether what makes a run faster for more memory is left out."""
     samples: bool = True
     """Whether a prompt of the data is answered before training and with each evaluation."""
 

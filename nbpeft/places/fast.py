@@ -30,17 +30,24 @@ def fast(job: Job, trainer: Any) -> Iterator[None]:
     layers and frozen weights are stood in for by faster ones. All are the user's own again after.
     """
     from nbpeft.precision.heap import kept
-    from nbpeft.seam.casting import frozen_in_fast_dtype
-    from nbpeft.seam.lora import fused
 
     slower = job.objective.quicken(trainer, job.settings)
     if slower:
         job.events.emit(Noted(slower))
+    with kept(), stood_in_for(job.model, lean=job.lean):
+        yield
+
+
+@contextlib.contextmanager
+def stood_in_for(model: nn.Module, *, lean: bool = False) -> Iterator[None]:
+    """Inside, layers are stood in for by faster ones; `lean`, by those that take no memory."""
+    from nbpeft.seam.casting import frozen_in_fast_dtype
+    from nbpeft.seam.lora import fused
+
     with contextlib.ExitStack() as around:
-        around.enter_context(kept())
-        if frozen_parameters(job.model) >= WORTH_ROUNDING:
-            around.enter_context(frozen_in_fast_dtype(job.model))
-        around.enter_context(fused(job.model))
+        if not lean and frozen_parameters(model) >= WORTH_ROUNDING:
+            around.enter_context(frozen_in_fast_dtype(model))
+        around.enter_context(fused(model))
         yield
 
 

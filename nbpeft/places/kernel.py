@@ -44,7 +44,7 @@ class Kernel:
     def train(self, job: Job) -> Outcome:
         """Train with the objective's trainer; the loss gets the method's penalty added."""
         outcome = Outcome()
-        trainer = _trainer(job, outcome)
+        trainer = trainer_of(job, outcome)
         began = time.monotonic()
         try:
             with fast(job, trainer), optimizers_apart(), job.stop.interruptible():
@@ -67,12 +67,16 @@ class Kernel:
 places.add(Kernel())
 
 
-def _trainer(job: Job, outcome: Outcome) -> Any:
-    """The objective's trainer, silenced, watched, and with the seam's loss."""
+def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) -> Any:
+    """The objective's trainer, silenced, watched, and with the seam's loss.
+
+    `watching` is its callback's class, made from (job, outcome): `_Watch`, unless the step is to
+    be looked at and not trained. It has a `memory`, which is asked to `look` after each forward.
+    """
     from transformers import PrinterCallback, TrainerCallback
 
     base = job.objective.trainer_class()
-    watch = type("Watch", (_Watch, TrainerCallback), {})(job, outcome)
+    watch = type("Watch", (watching or _Watch, TrainerCallback), {})(job, outcome)
 
     class SeamTrainer(base):  # type: ignore[misc,valid-type]
         """The objective's trainer; its loss, plus the method's penalty while training."""

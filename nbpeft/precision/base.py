@@ -60,6 +60,14 @@ class Precision:
         """Whether the weights as loaded are gone for good."""
         return any(away.original is None for away in self._away)
 
+    @property
+    def kept(self) -> int:
+        """Bytes of weights as loaded that stay where the quantized base is."""
+        if self.place != "here":
+            return 0
+        weights: list[Any] = [away.layer.base.weight for away in self._away]
+        return sum(weight.numel() * weight.element_size() for weight in weights)
+
     def move(self, root: nn.Module, state: str, *, in_place: bool = False) -> None:
         """Bring the bare `root` into a state; its own, at once.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbpeft.plan import Plan, Weights
+from nbpeft.plan import Memory, Plan, Weights
 from nbpeft.rendering.numbers import bytes_size, count, percent
 from nbpeft.rendering.table import Table
 
@@ -36,6 +36,12 @@ def weights_text(weights: Weights, state: str) -> str:
     return f"{bytes_size(weights.as_loaded)} → {bytes_size(weights.quantized)} ({state})"
 
 
+def memory_text(memory: Memory) -> str:
+    """What a run takes, and what is free."""
+    needed, peak, free = (bytes_size(n) for n in (memory.needed, memory.peak, memory.free))
+    return f"{needed} beside the model ({peak} in all); {free} is free"
+
+
 def _figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
     trained = percent(100 * plan.trained_tokens / max(1, plan.tokens))
     held_out = f"{count(plan.held_out_rows)} held out" if plan.held_out_rows else "none held out"
@@ -50,4 +56,6 @@ def _figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
     }
     if plan.weights is not None:
         figures["base weights"] = weights_text(plan.weights, plan.state)
+    if plan.memory is not None:
+        figures["peak memory, predicted"] = memory_text(plan.memory)
     return tuple((what, value, "") for what, value in figures.items())

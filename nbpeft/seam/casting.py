@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional
 
 from nbpeft.precision.layers import compute_dtype
@@ -21,6 +22,8 @@ from nbpeft.room import free_memory
 
 FAST = torch.bfloat16
 """As wide a range as fp32, so that nothing needs scaling."""
+ORDINARY = (nn.Parameter, FakeTensor)
+"""Weights as torch makes them; the second where a run is traced by shapes alone."""
 MARGIN = 0.25
 """Of the free memory, the share that copies leave for all else that a run makes."""
 
@@ -123,7 +126,7 @@ def castable(layer: nn.Module) -> bool:
     """Whether a layer is a linear one of a frozen fp32 weight, on a device faster in bf16."""
     return (
         type(layer) is nn.Linear
-        and type(layer.weight) is nn.Parameter  # others are quantized, or in shards
+        and type(layer.weight) in ORDINARY  # others are quantized, or in shards
         and "forward" not in layer.__dict__
         and layer.weight.dtype == torch.float32
         and not layer.weight.requires_grad  # a bias may be

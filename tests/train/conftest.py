@@ -39,7 +39,8 @@ def tune(tiny_pair, chats):
     def call(name, **words):
         if words.get("method") == "bitfit" and not has_biases(call.model):
             call.model = biased(call.model)
-        settings = {"data": chats, "max_steps": 3, "eval": 8, "batch_size": 4} | words
+        settings = {"data": chats, "max_steps": 3, "eval": 8, "batch_size": 4}
+        settings |= {"fit": "off"} | words  # whether it fits is a second's work, and tested apart
         return nbpeft.finetune(name, model=call.model, tokenizer=tokenizer, **settings)
 
     call.model, call.tokenizer = model, tokenizer

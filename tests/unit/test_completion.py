@@ -5,7 +5,8 @@ import sys
 
 import pandas as pd
 import pytest
-from test_errors import new_shell, refusal
+from shells import new_shell
+from test_errors import refusal
 
 from nbpeft import magics, session
 from nbpeft.config import NbPeft
@@ -17,6 +18,7 @@ from nbpeft.methods import methods
 from nbpeft.request import options
 from nbpeft.session.record import Record
 
+RUNS = {"finetune", "peft_fit"}
 MAGICS = {magic.__name__: magic for magic in (*magics.LINE, *magics.BOTH)}
 
 
@@ -190,6 +192,12 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%%peft_attach n --method prompt\nnum_v|", ["num_virtual_tokens: "]),
         ("%%peft_attach n --method lora\nlearn|", []),
         ("%peft_adapters |", ["pirate", "pirate@1", "--model", "--tokenizer"]),
+        ("%peft_fit --data c|", ["chats"]),
+        ("%peft_fit --method lo|", ["lora", "lora8"]),
+        ("%peft_fit --use-do|", ["--use-dora"]),
+        ("%%peft_fit p\nlear|", ["learning_rate: "]),
+        ("%%finetune p --fit |", ["check", "off"]),
+        ("%%finetune p\nauto: |", ["true", "false"]),
         ("%peft_memory |", VARIABLES),
         ("%peft_memory model to|", ["tokenizer"]),
         ("%peft_memory model --f|", ["--free"]),
@@ -277,7 +285,7 @@ def test_pressing_tab_does_not_settle_where_the_shelf_lies(tab):
     assert session.current()._folders == {}
 
 
-@pytest.mark.parametrize("name", sorted(MAGICS.keys() - {"finetune"}))
+@pytest.mark.parametrize("name", sorted(MAGICS.keys() - RUNS))
 def test_the_flags_in_a_magic_s_help_are_those_it_takes(name):
     """What Tab offers comes from the help, so the help must be whole."""
     taken = refusal(MAGICS[name], "--zzz=1").partition("Its flags: ")[2].removesuffix(".")
@@ -289,7 +297,7 @@ def test_a_flag_takes_a_value_where_its_help_shows_one():
     flags = flags_of(MAGICS["peft_attach"])
     assert {w for w, flag in flags.items() if not flag.value} == {"none", "in_place", "dry_run"}
     switches = {word for word, flag in flags_of(MAGICS["finetune"]).items() if not flag.value}
-    assert switches == {"in_place", "attach", "resume", "dry_run"}
+    assert switches == {"in_place", "attach", "auto", "resume", "dry_run"}
 
 
 # As IPython has it

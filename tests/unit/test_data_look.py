@@ -9,10 +9,10 @@ from typing import Any
 import chat_templates as known
 import pytest
 import tokenizers
+from shells import new_shell
 from test_data_masks import TWO_TURNS, assistant, rows_of, user
 from test_data_templates import CHAT, tokenizer_for
 from test_data_tokenizers import CHATML, byte_tokenizer, trained
-from test_errors import new_shell
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 

@@ -1,10 +1,7 @@
 """Errors: one line, short, whatever was given; shown without a traceback, and Run All stops."""
 
-import types
-
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
+from shells import new_shell
 
 from nbpeft.errors import (
     AdapterError,
@@ -41,12 +38,6 @@ def refusal(call, *args, kind=NbPeftError, **words):
     assert message.isprintable()  # no newline, no control character, no direction mark
     assert 20 < len(message) < 600
     return message
-
-
-def new_shell():
-    """A real IPython shell that leaves this process's `__main__` and history alone."""
-    quiet = Config(HistoryManager={"enabled": False}, InteractiveShell={"colors": "NoColor"})
-    return InteractiveShell(config=quiet, user_module=types.ModuleType("a_notebook"))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The magics as IPython has them: registered, with help made from the options, and gone again."""
 
 import pytest
-from test_errors import new_shell
+from shells import new_shell
 
 import nbpeft
 from nbpeft.config import NbPeft, settings
@@ -10,11 +10,8 @@ from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options
 
-LINE = {
-    "finetune", "peft_adapters", "peft_attach", "peft_compare", "peft_data", "peft_memory",
-    "peft_merge",
-}  # fmt: skip
-CELL = {"finetune", "peft_attach", "peft_compare"}
+CELL = {"finetune", "peft_attach", "peft_compare", "peft_fit"}
+LINE = CELL | {"peft_adapters", "peft_data", "peft_memory", "peft_merge"}
 
 
 @pytest.fixture
@@ -128,6 +125,9 @@ def test_a_setting_of_the_wrong_kind_leaves_the_old_one(shell, value):
         ("%peft_data a b", "'a', 'b'"),
         ("%peft_data a --rows first", "--rows 0,5,9"),
         ("%peft_data a --row 1", "--rows"),
+        ("%peft_fit --data x --rnak 3", "There is no setting 'rnak'"),
+        ("%%peft_fit p --fit maybe\nrank: 3", "fit can't be 'maybe'"),
+        ("%peft_fit a b", "'a'"),
         ("%peft_memory model", "%peft_memory model --free"),
         ("%peft_memory --fre", "Did you mean --free"),
         ("%peft_memory nosuch --free", "no variable 'nosuch'"),

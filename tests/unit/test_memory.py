@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from test_errors import new_shell
+from shells import new_shell
 from torch import nn
 
 import nbpeft.session
