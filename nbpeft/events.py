@@ -25,7 +25,9 @@ class Noted:
 
 @dataclass(frozen=True)
 class Started:
-    """Training begins: `steps` optimizer steps in all, `done` of them in an earlier part."""
+    """Training begins: `steps` optimizer steps in all (0: not known yet), `done` of them in an
+    earlier part.
+    """
 
     name: str
     steps: int
@@ -38,6 +40,7 @@ class Progressed:
 
     step: int
     steps: int
+    """In all; 0 while that isn't known."""
     loss: float
     learning_rate: float
     seconds: float

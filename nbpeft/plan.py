@@ -57,7 +57,7 @@ class Plan:
     trained_tokens: int
     """Of one epoch: those with a label."""
     steps: int
-    """Optimizer steps in all."""
+    """Optimizer steps in all; 0 where only the budget limits them."""
     trainable_parameters: int
     total_parameters: int
     """Of the base."""
@@ -67,6 +67,8 @@ class Plan:
     """The precision of the base that is trained on."""
     weights: Weights | None = None
     """Bytes of the base's weights before and after, where it is quantized."""
+    budget: str | None = None
+    """The time that the run may take, as it was typed."""
     memory: Memory | None = None
     """What the run is predicted to take; None where that wasn't asked, or can't be said."""
     notes: tuple[str, ...] = ()

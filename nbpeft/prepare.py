@@ -19,6 +19,7 @@ from nbpeft.methods import Method, methods
 from nbpeft.objectives import Objective, objectives
 from nbpeft.optimizers import check_optimizer, optimizer_notes
 from nbpeft.places import Place, places
+from nbpeft.places.budget import UNKNOWN, seconds_of
 from nbpeft.plan import Plan
 from nbpeft.quiet import quiet
 from nbpeft.registry import check_pair
@@ -99,7 +100,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
             method,
             objective,
             configured=configured().defaults,
-            own=_own(handle.root),
+            own=_own(handle.root, request),
             inherited=inherited(parent, resumed),
         )
         _check_trainer(objective, chosen, handle.root)
@@ -115,12 +116,13 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         method=method.name,
         objective=objective.name,
         model=model.name,
-        settings=chosen.shown,
+        settings=tuple(s for s in chosen.shown if s.value != UNKNOWN),
         train_rows=len(rows.train),
         held_out_rows=0 if rows.held_out is None else len(rows.held_out),
         tokens=rows.tokens,
         trained_tokens=rows.trained_tokens,
-        steps=steps,
+        steps=0 if steps == UNKNOWN else steps,
+        budget=request.budget,
         trainable_parameters=survey.trainable_parameters,
         total_parameters=handle.total_parameters,
         extra_bytes=survey.extra_bytes,
@@ -193,7 +195,7 @@ def _not_trained(root: nn.Module, objective: Objective, architecture: Architectu
     return f"{type(root).__name__} {what}, which {objective.name} doesn't train: {advice}."
 
 
-def _own(root: nn.Module) -> Layer:
+def _own(root: nn.Module, request: Request) -> Layer:
     """What nbpeft sets by the model and its device, below the method's own defaults."""
     import torch
 
@@ -208,8 +210,21 @@ def _own(root: nn.Module) -> Layer:
             # Trades a fifth of the speed for memory that a LoRA mostly has; TRL turns it on.
             "gradient_checkpointing": False,
             "max_length": default_max_length(root),
+            **_limit(request),
         },
     )
+
+
+def _limit(request: Request) -> dict[str, int]:
+    """As many steps as the time allows, where nothing else limits a run with a budget."""
+    if request.budget is None:
+        return {}
+    seconds_of(request.budget)
+    given = request.given().keys() | configured().defaults.keys()
+    return {} if given & LIMITS else {"max_steps": UNKNOWN}
+
+
+LIMITS = {"epochs", "num_train_epochs", "max_steps"}
 
 
 def default_max_length(root: nn.Module | None) -> int:

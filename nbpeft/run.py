@@ -22,6 +22,7 @@ from nbpeft.fitting import fitted
 from nbpeft.guard import Guard
 from nbpeft.methods import Material
 from nbpeft.places import Job, Outcome
+from nbpeft.places.budget import seconds_of
 from nbpeft.places.stop import Stop
 from nbpeft.plan import Plan
 from nbpeft.precision.trap import biases_kept, trainable
@@ -117,6 +118,7 @@ def _train(
                     events=events,
                     stop=stop,
                     resume_from=_resume_from(ready, session, Path(temporary)),
+                    budget=_time_left(ready),
                     lean=ready.lean,
                     samples=configured().samples,
                 )
@@ -142,6 +144,14 @@ def _mount(ready: Prepared) -> Mount:
         return ready.method.go_on(root, before.path)
     material = Material(ready.tokenizer, ready.rows.train)
     return ready.method.mount(root, ready.settings.method, material)
+
+
+def _time_left(ready: Prepared) -> float | None:
+    """Seconds of the run's budget that its first part, if it had one, didn't take."""
+    if ready.request.budget is None:
+        return None
+    spent = ready.resumed.metrics.get("seconds", 0.0) if ready.resumed else 0.0
+    return max(1.0, seconds_of(ready.request.budget) - spent)
 
 
 def _finished(ready: Prepared, mount: Mount) -> Mount:

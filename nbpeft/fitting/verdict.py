@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nbpeft.fitting.remedies import Remedy
     from nbpeft.fitting.trace import Traced
 
-MARGIN = 0.05
+MARGIN = 0.1
 """Of what a run adds: how far the prediction may be off."""
 CLOSE = 0.15
 """Of what is free: less than that is left over."""

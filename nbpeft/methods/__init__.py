@@ -121,6 +121,9 @@ class Method:
         """A term added to every objective's training loss (AdaLoRA, diff pruning)."""
         return None
 
+    def rescheduled(self, model: nn.Module, before: int, steps: int) -> None:
+        """Called early in a run that was to have `before` steps, and is to have `steps`."""
+
     def before_step(self, model: nn.Module, step: int) -> None:
         """Called before the forward passes of optimizer step `step` (from 1)."""
 

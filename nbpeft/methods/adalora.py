@@ -98,6 +98,14 @@ class AdaLora(PeftMethod):
                 distances.append(torch.linalg.matrix_norm(gram - identity))
         return config.orth_reg_weight * torch.stack(distances).mean()
 
+    def rescheduled(self, model: nn.Module, before: int, steps: int) -> None:
+        """The ranks shrink at the same shares of the run."""
+        config = _tuner(model).peft_config["default"]
+        config.tinit = int(steps * config.tinit / before)
+        config.tfinal = max(0, min(int(steps * config.tfinal / before), steps - config.tinit - 1))
+        config.deltaT = max(1, (steps - config.tinit - config.tfinal) // ALLOCATIONS)
+        config.total_step = steps
+
     def after_step(self, model: nn.Module, step: int) -> None:
         """Weigh the ranks by the gradients, and drop what is over the step's budget."""
         import torch

@@ -100,6 +100,13 @@ class DiffPruning(Method):
         mount.fix_to(kept.differences)
         return mount
 
+    def rescheduled(self, model: nn.Module, before: int, steps: int) -> None:
+        """The mask is fixed after the same share of the steps."""
+        configs: dict[int, Any] = {id(layer.config): layer.config for layer in _layers(model)}
+        for config in configs.values():
+            if config["fix_at"] is not None:
+                config["fix_at"] = round(config["fix_at"] * steps / before)
+
     def before_step(self, model: nn.Module, step: int) -> None:
         """When it is time, fix which weights differ."""
         from nbpeft.mounts.diffs import fix_masks

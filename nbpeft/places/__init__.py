@@ -38,6 +38,8 @@ class Job:
     stop: Stop
     resume_from: Path | None = None
     """A folder of `Outcome.resume`, from a run that was stopped."""
+    budget: float | None = None
+    """Seconds that the run may take; its settings' number of steps stays the most."""
     lean: bool = False
     """Whether what makes a run faster for more memory is left out."""
     samples: bool = True

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.events import Evaluated, Progressed, Started
 from nbpeft.optimizers import optimizers_apart
 from nbpeft.places import Job, Outcome, places
+from nbpeft.places.budget import UNKNOWN, Budget
 from nbpeft.places.fast import fast
 from nbpeft.places.memory import Memory
 from nbpeft.places.moved import Moved
@@ -77,6 +78,9 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
 
     base = job.objective.trainer_class()
     watch = type("Watch", (watching or _Watch, TrainerCallback), {})(job, outcome)
+    budget = None
+    if job.budget is not None:
+        budget = type("Budget", (Budget, TrainerCallback), {})(job, watch)
 
     class SeamTrainer(base):  # type: ignore[misc,valid-type]
         """The objective's trainer; its loss, plus the method's penalty while training."""
@@ -106,8 +110,10 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
             train_dataset=job.rows.train,
             eval_dataset=job.rows.held_out,
             processing_class=job.tokenizer,
-            callbacks=[watch],
+            callbacks=[watch] if budget is None else [watch, budget],
         )
+    if budget is not None:
+        budget.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     trainer.watch = watch
     return trainer
@@ -176,16 +182,21 @@ class _Watch:
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Announce the run; measure the held-out loss before the first step."""
         self.began = self.aside_since = time.monotonic()
-        held_out = self.job.rows.held_out
-        self.job.events.emit(Started(self.job.name, state.max_steps, done=state.global_step))
-        seen = state.max_steps * args.train_batch_size * args.gradient_accumulation_steps
-        # Without held-out rows there is a sample to read all the same.
-        rows = 0 if held_out is None else len(held_out)
-        self.evaluate_at = evaluation_steps(state.max_steps, seen, rows)
+        unknown = self.job.budget is not None and state.max_steps == UNKNOWN
+        steps = 0 if unknown else state.max_steps
+        self.job.events.emit(Started(self.job.name, steps, done=state.global_step))
+        self.evaluate_at = self.evaluations(args, state.max_steps)
         self._recall(state)
         if self.job.resume_from is None:
             self._sample(0, always=True)
         return control
+
+    def evaluations(self, args: Any, steps: int) -> set[int]:
+        """When a run of so many steps looks at held-out rows."""
+        held_out = self.job.rows.held_out
+        seen = steps * args.train_batch_size * args.gradient_accumulation_steps
+        # Without held-out rows there is a sample to read all the same.
+        return evaluation_steps(steps, seen, 0 if held_out is None else len(held_out))
 
     def _recall(self, state: Any) -> None:
         """A resumed run goes on with the curve of its first part."""
@@ -242,7 +253,7 @@ class _Watch:
         self.job.events.emit(
             Progressed(
                 step=state.global_step,
-                steps=state.max_steps,
+                steps=0 if state.max_steps == UNKNOWN else state.max_steps,
                 loss=logs["loss"],
                 learning_rate=logs["learning_rate"],
                 seconds=now - self.began,

@@ -42,6 +42,13 @@ def memory_text(memory: Memory) -> str:
     return f"{needed} beside the model ({peak} in all); {free} is free"
 
 
+def _steps(plan: Plan) -> str:
+    if plan.budget is None:
+        return count(plan.steps)
+    most = f", at most {count(plan.steps)}" if plan.steps else ""
+    return f"as many as fit into {plan.budget}{most}"
+
+
 def _figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
     trained = percent(100 * plan.trained_tokens / max(1, plan.tokens))
     held_out = f"{count(plan.held_out_rows)} held out" if plan.held_out_rows else "none held out"
@@ -50,7 +57,7 @@ def _figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
         "rows": f"{count(plan.train_rows)} to train on, {held_out}",
         "tokens in an epoch": f"{count(plan.tokens)}",
         "trained tokens in an epoch": f"{count(plan.trained_tokens)} ({trained})",
-        "optimizer steps": count(plan.steps),
+        "optimizer steps": _steps(plan),
         "trainable parameters": f"{parameters} ({percent(plan.trainable_percent)})",
         "extra memory": bytes_size(plan.extra_bytes),
     }

@@ -38,9 +38,15 @@ def _steps(progress: Progress) -> tuple[int, int]:
 def _bar(progress: Progress) -> str:
     step, steps = _steps(progress)
     return (
-        f'<progress value="{step}" max="{max(1, steps)}" style="width: {WIDTH}px; max-width: 100%">'
+        f'<progress value="{min(step, steps)}" max="{max(1, steps)}" '
+        f'style="width: {WIDTH}px; max-width: 100%">'
         f"{_share(step, steps)}</progress>"
     )
+
+
+def _of(step: int, steps: int) -> str:
+    """Of how many, where that is known."""
+    return f" of {count(steps)} ({_share(step, steps)})" if steps else ""
 
 
 def _share(step: int, steps: int) -> str:
@@ -65,7 +71,7 @@ def _figures(progress: Progress) -> Table:
         figures["memory"] = _memory(progress.latest.memory, progress.latest.peak_memory)
     shown = {what: value for what, value in figures.items() if value}
     return Table(
-        title=f"{name}: step {count(step)} of {count(steps)} ({_share(step, steps)})",
+        title=f"{name}: step {count(step)}{_of(step, steps)}",
         header=tuple(shown),
         rows=(tuple(shown.values()),) if shown else (),
     )
@@ -82,8 +88,8 @@ def _memory(now: int, peak: int) -> str:
 
 
 def _curve(progress: Progress) -> str:
-    _, steps = _steps(progress)
-    return curve_html(list(progress.train_losses), list(progress.held_out_losses), steps)
+    step, steps = _steps(progress)
+    return curve_html(list(progress.train_losses), list(progress.held_out_losses), steps or step)
 
 
 def _sample(progress: Progress) -> Table | None:

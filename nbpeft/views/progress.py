@@ -77,7 +77,8 @@ class Progress:
         """The run's one line before its first step: the same each time the cell runs."""
         if self.started is None:
             return "[nbpeft]"
-        steps = f"{self.started.steps:,} steps"
+        known = self.started.steps
+        steps = f"{known:,} steps" if known else "as many steps as fit into the time"
         done = f", {self.started.done:,} of them done" if self.started.done else ""
         return self._line([steps + done])
 
@@ -86,7 +87,8 @@ class Progress:
         """The latest step: '[nbpeft] pirate · step 40/90 · loss 1.234 · … · 2.1 s left'."""
         parts = []
         if self.latest is not None:
-            parts = [f"step {self.latest.step}/{self.latest.steps}"]
+            of = f"/{self.latest.steps}" if self.latest.steps else ""
+            parts = [f"step {self.latest.step}{of}"]
             parts += [f"loss {nats(self.latest.loss)}"]
         parts += [self.held_out_text] if self.held_out is not None else []
         if self.latest is not None:
