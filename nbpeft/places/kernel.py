@@ -17,6 +17,7 @@ from nbpeft.places.budget import UNKNOWN, Budget
 from nbpeft.places.fast import fast
 from nbpeft.places.memory import Memory
 from nbpeft.places.moved import Moved
+from nbpeft.places.out_of_memory import Halving, Keeping
 from nbpeft.places.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Kernel:
         began = time.monotonic()
         try:
             with fast(job, trainer), optimizers_apart(), job.stop.interruptible():
+                trainer.data_collator = Keeping(trainer.data_collator)
                 trainer.train(resume_from_checkpoint=job.resume_from and str(job.resume_from))
         except KeyboardInterrupt:
             outcome.stopped = True
@@ -82,17 +84,23 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
     if job.budget is not None:
         budget = type("Budget", (Budget, TrainerCallback), {})(job, watch)
 
-    class SeamTrainer(base):  # type: ignore[misc,valid-type]
+    class SeamTrainer(Halving, base):  # type: ignore[misc,valid-type]
         """The objective's trainer; its loss, plus the method's penalty while training."""
 
         def compute_loss(
-            self, model: nn.Module, inputs: dict[str, Any], *args: Any, **keywords: Any
+            self,
+            model: nn.Module,
+            inputs: dict[str, Any],
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
         ) -> Any:
-            result = super().compute_loss(model, inputs, *args, **keywords)
+            result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             watch.memory.look()
             extra = job.method.penalty(model) if model.training else None
             if extra is None:
                 return result
+            if num_items_in_batch is not None:  # else the trainer divides the loss, all of it
+                extra = extra / self.current_gradient_accumulation_steps
             return (result[0] + extra, *result[1:]) if isinstance(result, tuple) else result + extra
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -115,7 +123,7 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
     if budget is not None:
         budget.trainer = trainer
     trainer.remove_callback(PrinterCallback)
-    trainer.watch = watch
+    trainer.watch, trainer.events = watch, job.events
     return trainer
 
 
