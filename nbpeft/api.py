@@ -206,7 +206,11 @@ def adapters() -> Adapters:
     from nbpeft.session import current
 
     session = current()
-    return Adapters(session.records(), attached=session.attached())
+    return Adapters(
+        session.records(),
+        attached=session.attached(),
+        unfinished=session.shelf.all_unfinished(),
+    )
 
 
 def describe(name: str, *, model: Any = None, tokenizer: Any = None) -> Description:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Bool, Dict, Int, Unicode
+from traitlets import Bool, Dict, Float, Int, Unicode
 from traitlets.config import SingletonConfigurable
 
 
@@ -14,6 +14,12 @@ class NbPeft(SingletonConfigurable):
     ).tag(config=True)
     keep_versions = Int(
         3, min=0, help="How many earlier versions of a name stay on the shelf (NAME@1, …)."
+    ).tag(config=True)
+    checkpoint_minutes = Float(
+        10.0,
+        min=0.0,
+        help="A run's state is put on the shelf every so many minutes while it goes on, so that "
+        "--resume can finish it should the kernel be killed; 0: never.",
     ).tag(config=True)
     samples = Bool(
         True,

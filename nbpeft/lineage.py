@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 
 def resumed_of(request: Request, session: Session, handle: Handle) -> Record:
-    """The stopped run that `--resume` finishes; AdapterError when there is none."""
+    """The stopped run that `--resume` finishes, or the one whose kernel was killed.
+
+    AdapterError when there is none.
+    """
+    unfinished = session.shelf.unfinished(request.name)
+    if unfinished is not None:
+        session.check_model(unfinished, handle)
+        return unfinished
     record = session.record(handle, request.name)
     if session.shelf.resume_folder(record) is None:
         state = "was stopped but kept no state to go on from" if record.partial else "is finished"

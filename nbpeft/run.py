@@ -7,7 +7,7 @@ import gc
 import shutil
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,6 +120,8 @@ def _train(
                     resume_from=_resume_from(ready, session, Path(temporary)),
                     budget=_time_left(ready),
                     lean=ready.lean,
+                    checkpoint=_checkpointing(ready, session),
+                    checkpoint_seconds=60 * configured().checkpoint_minutes,
                     samples=configured().samples,
                 )
                 outcome = ready.place.train(job)
@@ -132,13 +134,27 @@ def _train(
             mount.detach(root)
 
 
+def _checkpointing(ready: Prepared, session: Session) -> Callable[[Outcome], None] | None:
+    """What puts the state of the run on the shelf while it goes on."""
+    if not configured().checkpoint_minutes:
+        return None
+
+    def keep(outcome: Outcome) -> None:
+        assert outcome.resume is not None
+        session.shelf.put_unfinished(_record(ready, outcome), outcome.resume)
+
+    return keep
+
+
 def _mount(ready: Prepared) -> Mount:
     """The adapter of this run: fresh under the run's seed, or the parent's weights."""
     import torch
 
     torch.manual_seed(ready.settings.trainer.get("seed", 42))
     root = ready.handle.root
-    before = (ready.resumed if ready.method.saves_all else None) or ready.parent
+    # Of a run whose kernel was killed only its state is there, and no adapter.
+    adapter = ready.resumed if ready.resumed and ready.resumed.size else None
+    before = (adapter if ready.method.saves_all else None) or ready.parent
     if before is not None:
         assert before.path is not None
         return ready.method.go_on(root, before.path)
@@ -191,6 +207,7 @@ def _keep(
         return session.keep_unsaved(handle, record, mount), outcome, error
     if ready.resumed is not None:
         session.shelf.drop_resume(ready.resumed)
+    session.shelf.drop_unfinished(record.name)
     return session.keep(handle, record, mount), outcome, None
 
 

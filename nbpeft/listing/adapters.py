@@ -13,7 +13,12 @@ from nbpeft.session.record import Record
 class Adapters(dict[str, Record]):
     """name -> its newest record, NAME@VERSION -> an earlier one; shows itself as a table."""
 
-    def __init__(self, records: Iterable[Record], attached: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        records: Iterable[Record],
+        attached: Iterable[str] = (),
+        unfinished: Iterable[Record] = (),
+    ) -> None:
         newest: dict[str, Record] = {}
         every = list(records)
         for record in every:
@@ -22,6 +27,8 @@ class Adapters(dict[str, Record]):
         earlier = {r.label: r for r in every if newest[r.name] is not r}
         super().__init__({**newest, **earlier})
         self.attached = frozenset(attached)
+        self.unfinished = tuple(unfinished)
+        """Runs whose kernel was killed."""
 
     def table(self) -> Table:
         """One row an adapter and version."""
@@ -38,10 +45,16 @@ class Adapters(dict[str, Record]):
         )  # fmt: skip
 
     def _notes(self) -> tuple[str, ...]:
+        unfinished = [
+            f"{record.name}: a run that came to no end, kept at step {record.metrics['steps']:g}; "
+            f"%finetune {record.name} --resume goes on with it"
+            for record in self.unfinished
+        ]
         if not self:
-            return ("None yet: %%finetune NAME --data X makes one.",)
+            return ("None yet: %%finetune NAME --data X makes one.", *unfinished)
         unlisted = sorted(self.attached - {record.label for record in self.values()})
-        return tuple(f"attached: {label}, which has no name of its own" for label in unlisted)
+        attached = [f"attached: {label}, which has no name of its own" for label in unlisted]
+        return (*attached, *unfinished)
 
     def _row(self, record: Record) -> tuple[str, ...]:
         metrics = record.metrics

@@ -9,6 +9,7 @@ from nbpeft.events import Events, Sampled
 from nbpeft.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
@@ -42,6 +43,10 @@ class Job:
     """Seconds that the run may take; its settings' number of steps stays the most."""
     lean: bool = False
     """Whether what makes a run faster for more memory is left out."""
+    checkpoint: Callable[[Outcome], None] | None = None
+    """Keeps the state that a run has come to (`Outcome.resume`), should the kernel be killed."""
+    checkpoint_seconds: float = 0.0
+    """How long to wait from one to the next."""
     samples: bool = True
     """Whether a prompt of the data is answered before training and with each evaluation."""
 

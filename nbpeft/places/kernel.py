@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,21 +18,10 @@ from nbpeft.places.memory import Memory
 from nbpeft.places.moved import Moved
 from nbpeft.places.out_of_memory import Halving, Keeping
 from nbpeft.places.sampling import Sampler
+from nbpeft.places.states import Checkpoints, load_trained, save_trained, stripped
 
 if TYPE_CHECKING:
     from torch import nn
-
-TRAINED = "trained.safetensors"
-"""The trainable parameters of a stopped run, and what else its method goes on from."""
-KEPT_FOR_RESUME = (
-    TRAINED,
-    "optimizer.pt",
-    "scheduler.pt",
-    "scaler.pt",
-    "rng_state.pth",
-    "trainer_state.json",
-)
-"""Read back with weights_only=True by the trainer; training_args.bin, a pickle, is left out."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ class Kernel:
         trainer.watch.memory.read()
         outcome.peak_memory = trainer.watch.memory.peak
         if outcome.stopped:
-            outcome.resume = _resume_folder(job.folder, outcome.steps)
+            outcome.resume = stripped(job.folder, outcome.steps)
         return outcome
 
 
@@ -80,9 +68,13 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
 
     base = job.objective.trainer_class()
     watch = type("Watch", (watching or _Watch, TrainerCallback), {})(job, outcome)
+    callbacks = [watch]
+    if job.checkpoint is not None:
+        callbacks.append(type("Checkpoints", (Checkpoints, TrainerCallback), {})(job, outcome))
     budget = None
     if job.budget is not None:
         budget = type("Budget", (Budget, TrainerCallback), {})(job, watch)
+        callbacks.append(budget)
 
     class SeamTrainer(Halving, base):  # type: ignore[misc,valid-type]
         """The objective's trainer; its loss, plus the method's penalty while training."""
@@ -104,7 +96,7 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
             return (result[0] + extra, *result[1:]) if isinstance(result, tuple) else result + extra
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-            # Of a stopped run only: the base is there already, whatever is trained.
+            # What a run goes on from: the base is there already, whatever is trained.
             save_trained(job, Path(output_dir or job.folder))
 
         def _load_from_checkpoint(self, folder: str, model: Any = None) -> None:
@@ -118,7 +110,7 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
             train_dataset=job.rows.train,
             eval_dataset=job.rows.held_out,
             processing_class=job.tokenizer,
-            callbacks=[watch] if budget is None else [watch, budget],
+            callbacks=callbacks,
         )
     if budget is not None:
         budget.trainer = trainer
@@ -288,40 +280,3 @@ class _Watch:
         if sample is not None:
             self.outcome.samples.append(sample)
             self.job.events.emit(sample)
-
-
-def save_trained(job: Job, folder: Path) -> None:
-    """Write what a stopped run goes on from, beside the optimizer's state."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    trained = {n: p.detach() for n, p in job.model.named_parameters() if p.requires_grad}
-    kept = {f"parameter {name}": value for name, value in trained.items()}
-    state = job.method.training_state(job.model)
-    kept |= {f"state {name}": value for name, value in state.items()}
-    save_file({name: value.contiguous() for name, value in kept.items()}, str(folder / TRAINED))
-
-
-def load_trained(job: Job, folder: Path) -> None:
-    """Put back what `save_trained` wrote, bit for bit."""
-    import torch
-    from safetensors.torch import load_file
-
-    kept = load_file(str(folder / TRAINED))
-    with torch.no_grad():
-        for name, parameter in job.model.named_parameters():
-            if parameter.requires_grad:
-                parameter.copy_(kept.pop(f"parameter {name}"))
-    state = {name.removeprefix("state "): value for name, value in kept.items()}
-    job.method.load_training_state(job.model, state)
-
-
-def _resume_folder(folder: Path, step: int) -> Path | None:
-    """The checkpoint of the last step, stripped to what resuming reads."""
-    checkpoint = folder / f"checkpoint-{step}"
-    if not checkpoint.is_dir():
-        return None
-    for path in checkpoint.iterdir():
-        if path.name not in KEPT_FOR_RESUME:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return checkpoint

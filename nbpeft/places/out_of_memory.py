@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ class Kept:
         """As many stretches of about the same number of rows, none empty."""
         total = len(self.rows)
         ends = [total * i // parts for i in range(parts + 1)]
-        return [self.rows[a:b] for a, b in zip(ends, ends[1:], strict=False) if b > a]
+        return [self.rows[a:b] for a, b in itertools.pairwise(ends) if b > a]
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class Halving:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's memory ran out, or a CPU's allocator was refused (which Linux rarely does)."""
+    """Whether a GPU's memory ran out, or a CPU's allocator was refused (Linux rarely does)."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError):

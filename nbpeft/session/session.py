@@ -100,12 +100,17 @@ class Session:
         if is_derived(label):
             return self.derived(handle, label)
         record = self._kept(label, [*BASE_WORDS, *handle.adopted])
+        self.check_model(record, handle)
+        return record
+
+    @staticmethod
+    def check_model(record: Record, handle: Handle) -> None:
+        """AdapterError where an adapter is another model's."""
         if record.model != handle.fingerprint:
             raise AdapterError(
                 f"{record.label} was trained on another model ({record.model}) than this one "
                 f"({handle.fingerprint}); load that model, or train it again on this one."
             )
-        return record
 
     def find(self, label: str) -> tuple[Record, Handle | None]:
         """Whichever model's adapter NAME or NAME@VERSION, and its model if that is here."""

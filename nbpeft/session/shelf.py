@@ -25,6 +25,7 @@ RECORD = "nbpeft.json"
 RESUME = "resume"
 WEIGHTS = "*.safetensors"
 UNDONE = ".new-"
+UNFINISHED = ".unfinished-"
 FORGOTTEN = 3600.0
 """Seconds after which what is half written won't be finished."""
 PATIENCE = 1.0
@@ -124,6 +125,42 @@ class Shelf:
         if folder:
             shutil.rmtree(folder)
 
+    def put_unfinished(self, record: Record, resume: Path) -> None:
+        """Keep the state of a run that goes on, in the place of an earlier one.
+
+        It lies beside the versions and is none: there is no adapter in it. A kernel that is killed
+        meanwhile leaves this state or the earlier one.
+        """
+        check_name(record.name)
+        home = self.folder / record.name
+        if home.is_symlink():
+            return
+        home.mkdir(parents=True, exist_ok=True)
+        with _lock(home):
+            earlier = list(home.glob(f"{UNFINISHED}*"))
+            new = Path(tempfile.mkdtemp(dir=home, prefix=UNDONE))
+            shutil.copytree(resume, new / RESUME)
+            (new / RECORD).write_text(json.dumps(record.to_dict(), indent=1))
+            new.rename(home / f"{UNFINISHED}{time.time_ns()}")
+            for folder in earlier:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def unfinished(self, name: str) -> Record | None:
+        """The run of this name whose kernel was killed, with the state that it had come to."""
+        check_name(name)
+        found = sorted((self.folder / name).glob(f"{UNFINISHED}*"), reverse=True)
+        return next((record for folder in found if (record := _read_unfinished(folder))), None)
+
+    def all_unfinished(self) -> list[Record]:
+        """One a name."""
+        names = sorted({path.parent.name for path in self.folder.glob(f"*/{UNFINISHED}*")})
+        return [record for name in names if (record := self.unfinished(name))]
+
+    def drop_unfinished(self, name: str) -> None:
+        """A run of this name has come to its end."""
+        for folder in (self.folder / name).glob(f"{UNFINISHED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _refuse_newer(self, name: str, wanted: int | None, newest: int) -> None:
         """A version that a nbpeft to come wrote is no reason to give another one."""
         for path in (self.folder / name).glob(f"*/{RECORD}"):
@@ -163,6 +200,18 @@ def _read(folder: Path) -> Record | None:
         return None
     matches = (folder.parent.name, folder.name) == (record.name, str(record.version))
     return record if matches and record.version > 0 else None
+
+
+def _read_unfinished(folder: Path) -> Record | None:
+    """The record of a run's state; None when it holds none. Links are not followed here either."""
+    resume = folder / RESUME
+    try:
+        if any(path.is_symlink() for path in (folder.parent, folder, resume, *resume.iterdir())):
+            return None
+        record = Record.from_dict(json.loads((folder / RECORD).read_text()), folder, 0)
+    except _UNREADABLE:
+        return None
+    return record if record.name == folder.parent.name else None
 
 
 def _size(folder: Path) -> int:

@@ -34,46 +34,46 @@ def rows_in(batch):
     return len(batch["lengths"]) if "lengths" in batch else len(batch["input_ids"])
 
 
+class Tight:
+    """A trainer's loss where memory runs out over more than `rows` rows, from step 2 on."""
+
+    def __init__(self, trainer, rows, where, training, spared):
+        self.trainer, self.rows, self.where = trainer, rows, where
+        self.training, self.spared = training, spared
+        self.plainly = trainer.compute_loss
+        self.full = False
+
+    def __call__(self, model, inputs, *more, **named):
+        self.full = self.is_too_much(model, inputs)
+        if self.full and self.where == "forward":
+            self.refuse()
+        loss = self.plainly(model, inputs, *more, **named)
+        if self.full:  # in the backward pass, when later layers have their gradients
+            next(p for p in model.parameters() if p.requires_grad).register_hook(self.refuse)
+        return loss
+
+    def is_too_much(self, model, inputs):
+        if rows_in(inputs) <= self.rows or model.training != self.training:
+            return False
+        if self.training and self.trainer.state.global_step == 0:
+            return False
+        self.spared -= 1
+        return self.spared < 0
+
+    def refuse(self, _gradient=None):
+        if self.full:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
 @pytest.fixture
 def room_for(monkeypatch):
-    """`room_for(2)`: memory runs out over more rows, from the second step on; `where` in a step."""
+    """`room_for(2)`: memory runs out over more rows; the first `spared` such batches fit."""
+    made = kernel.trainer_of
 
-    def limit(rows, *, where="forward", training=True, later=False):
-        made = kernel.trainer_of
-
+    def limit(rows, *, where="forward", training=True, spared=0):
         def trainer_of(*args, **words):
             trainer = made(*args, **words)
-            plainly = trainer.compute_loss
-            calls = []
-
-            def compute_loss(model, inputs, *more, **named):
-                too_many = rows_in(inputs) > rows and model.training == training
-                if training and trainer.state.global_step == 0:
-                    too_many = False
-                calls.append(too_many)
-                if later and sum(calls) < 2:  # only over the second batch of a step
-                    too_many = False
-                if too_many and where == "forward":
-                    raise torch.OutOfMemoryError("CUDA out of memory.")
-                loss = plainly(model, inputs, *more, **named)
-                if too_many:
-                    first = next(p for p in model.parameters() if p.requires_grad)
-                    first.register_hook(lambda _: refuse())
-                return loss
-
-            def refuse():
-                if rows_now[0] > rows:
-                    raise torch.OutOfMemoryError("CUDA out of memory.")
-
-            rows_now = [0]
-            counted = trainer.compute_loss
-
-            def counting(model, inputs, *more, **named):
-                rows_now[0] = rows_in(inputs)
-                return compute_loss(model, inputs, *more, **named)
-
-            assert counted == plainly
-            trainer.compute_loss = counting
+            trainer.compute_loss = Tight(trainer, rows, where, training, spared)
             return trainer
 
         monkeypatch.setattr(kernel, "trainer_of", trainer_of)
@@ -124,7 +124,7 @@ def test_a_batch_that_ran_through_is_gone_through_again(tune, room_for):
     """The gradients of a step's first batch are lost with those of the second."""
     words = WORDS | WAYS["accumulated"]
     whole = tune("whole", **words)
-    room_for(1, where="backward", later=True)
+    room_for(1, where="backward", spared=1)
     assert_same(tune("it", **words), whole)
 
 
