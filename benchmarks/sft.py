@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -106,12 +106,13 @@ def with_trl(task: Task, **fields: Any) -> tuple[float, float]:
         r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"
     )
     with tempfile.TemporaryDirectory() as folder, quiet():
-        arguments = SFTConfig(
-            output_dir=folder, num_train_epochs=1, per_device_train_batch_size=BATCH,
-            learning_rate=LEARNING_RATE, max_length=MAX_LENGTH, logging_steps=1, report_to="none",
-            disable_tqdm=True, save_strategy="no", use_cpu=not CUDA, dataloader_pin_memory=CUDA,
-            dataset_kwargs={"skip_prepare_dataset": True}, **fields,
-        )  # fmt: skip
+        chosen: dict[str, Any] = {
+            "num_train_epochs": 1, "per_device_train_batch_size": BATCH,
+            "learning_rate": LEARNING_RATE, "max_length": MAX_LENGTH, "logging_steps": 1,
+            "report_to": "none", "disable_tqdm": True, "save_strategy": "no", "use_cpu": not CUDA,
+            "dataloader_pin_memory": CUDA, "dataset_kwargs": {"skip_prepare_dataset": True},
+        }  # fmt: skip
+        arguments = SFTConfig(output_dir=folder, **chosen | fields)
         torch.manual_seed(42)
         model = get_peft_model(task.model, config)
         trainer = SFTTrainer(
@@ -125,6 +126,22 @@ def with_trl(task: Task, **fields: Any) -> tuple[float, float]:
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         model.unload()
     return took, statistics.mean(losses)
+
+
+def packed_by_trl(task: Task, **fields: Any) -> tuple[float, float]:
+    """TRL with rows joined to sequences that hold a batch's tokens.
+
+    Without flash attention rows see what stands before them, so that it is another task; its loss
+    is shown. The same tokens are trained, in about as many steps.
+    """
+    from trl import pack_dataset
+
+    rows = task.encoded.select_columns(["input_ids", "labels"])
+    length = round(sum(map(len, rows["input_ids"])) / len(rows) * BATCH)
+    sequences = pack_dataset(rows, length, "wrapped")
+    return with_trl(
+        replace(task, encoded=sequences), per_device_train_batch_size=1, max_length=length, **fields
+    )
 
 
 def with_nbpeft(task: Task) -> tuple[float, float]:
@@ -150,6 +167,9 @@ def contestants() -> dict[str, Callable[[Task], tuple[float, float]]]:
         "TRL, defaults": with_trl,
         "TRL, tuned": lambda task: with_trl(task, **tuned),
         "TRL, tuned, no autocast": lambda task: with_trl(task, bf16=False, **tuned),
+        "TRL, packed across rows": lambda task: packed_by_trl(
+            task, bf16=False, gradient_checkpointing=False
+        ),
     }
     if CUDA and importlib.util.find_spec("liger_kernel"):
         found["TRL, tuned, Liger"] = lambda task: with_trl(task, use_liger_kernel=True, **tuned)

@@ -16,9 +16,10 @@ def interrupt():
 
 @pytest.fixture(autouse=True)
 def _handler_is_put_back():
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
     before = signal.getsignal(signal.SIGINT)
     yield
-    left, _ = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGINT, before)
+    left, _ = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGINT, found)
     assert left is before
 
 
