@@ -125,6 +125,9 @@ def with_trl(task: Task, **fields: Any) -> tuple[float, float]:
         took = time.perf_counter() - began
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         model.unload()
+        for module in task.model.modules():  # TRL leaves it on, for whoever comes next
+            if hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = False
     return took, statistics.mean(losses)
 
 

@@ -112,11 +112,23 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
             processing_class=job.tokenizer,
             callbacks=callbacks,
         )
+    if not trainer.args.gradient_checkpointing:
+        _checkpoint_nothing(job.model)
     if budget is not None:
         budget.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     trainer.watch, trainer.events = watch, job.events
     return trainer
+
+
+def _checkpoint_nothing(model: nn.Module) -> None:
+    """An earlier training may have left checkpointing on, which the trainer never turns off.
+
+    The guard turns it on again after the run.
+    """
+    for module in model.modules():
+        if vars(module).get("gradient_checkpointing"):
+            module.gradient_checkpointing = False
 
 
 @contextlib.contextmanager

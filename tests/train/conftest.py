@@ -85,7 +85,8 @@ def state_of(model, tokenizer):
         here = f"module {path or 'root'}"
         state[f"{here} is"] = id(module)
         for name, value in module.__dict__.items():
-            if name in ("_parameters", "_buffers", "_modules") or "hook" in name:
+            hooks = "hook" in name and isinstance(value, dict | None)
+            if name in ("_parameters", "_buffers", "_modules") or hooks:
                 state[f"{here}.{name}"] = {k: id(v) for k, v in dict(value or {}).items()}
             else:
                 state[f"{here}.{name}"] = repr(value) if not callable(value) else id(value)

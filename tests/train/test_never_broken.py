@@ -65,6 +65,26 @@ def test_with_the_model_in_train_mode_frozen_in_part_and_with_gradients(tune, un
         tune("one")
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_checkpointing_is_what_the_run_says_and_afterwards_what_it_was(
+    tune, unchanged, monkeypatch, asked
+):
+    """An earlier training of the user's has left it on: a run that doesn't ask is slower by it."""
+    tune.model.gradient_checkpointing_enable()
+    seen = []
+    original = kernel._Watch.on_step_end
+
+    def look(watch, *args, **words):
+        seen.append(tune.model.is_gradient_checkpointing)
+        return original(watch, *args, **words)
+
+    monkeypatch.setattr(kernel._Watch, "on_step_end", look)
+    with unchanged():
+        tune("one", gradient_checkpointing=asked)
+    assert seen == [asked] * 3
+    assert tune.model.is_gradient_checkpointing
+
+
 def test_after_an_error_in_the_data_loader_at_step_3(tune, unchanged, monkeypatch):
     calls = []
 
