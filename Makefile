@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tiny model gains less from a second thread than the tests from a second process.
 PARALLEL = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help venv demo lab test $(SUITES:%=test-%) check bench bench-gpu clean
+.PHONY: help venv demo lab test $(SUITES:%=test-%) check bench bench-fit bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,7 +85,11 @@ bench: venv ## measure: SFT beside TRL, comparing 1 to 16 adapters, a magic's co
 	@$(PY) benchmarks/magic.py
 	@$(PY) benchmarks/sft.py
 
-bench-gpu: venv ## measure on a GPU: quantizing 1B and 8B, LoRA's speed on each precision, SFT beside TRL
+bench-fit: venv ## measure how near the fit check comes, method by method (ten minutes)
+	@$(PY) benchmarks/fit.py
+
+bench-gpu: venv ## measure on a GPU: quantizing 1B and 8B, LoRA's speed on each precision, SFT beside TRL, the fit check
+	@$(PY) benchmarks/fit.py
 	@$(PY) benchmarks/quantize.py --shape 1b
 	@$(PY) benchmarks/quantize.py --shape 8b
 	@$(PY) benchmarks/sft.py --shape 0.6b
