@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from nbpeft.fitting.remedies import Remedy
     from nbpeft.fitting.trace import Traced
 
+UNNAMED = "fit"
+"""The name of a run that is only asked about."""
 MARGIN = 0.1
 """Of what a run adds: how far the prediction may be off."""
 CLOSE = 0.15
@@ -38,6 +40,11 @@ class Fit:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def subject(self) -> str:
+        """What a sentence is about."""
+        return "such a run" if self.name == UNNAMED else self.name
+
+    @property
     def needed(self) -> int:
         """Bytes that are added to what is in memory already."""
         return max(0, self.traced.peak - self.held)
@@ -62,7 +69,7 @@ class Fit:
         """Why it doesn't fit, and what does, in one line."""
         where = "" if self.device == "cpu" else f" on {self.device}"
         short = (
-            f"{self.name} would take {bytes_size(self.needed)} of memory beside the model, and "
+            f"{self.subject} would take {bytes_size(self.needed)} of memory beside the model, and "
             f"{bytes_size(self.free)} is free{where}"
         )
         off = "(--fit off tries it all the same)"
@@ -90,7 +97,7 @@ class Fit:
             ("free", self.free, "on this machine" if self.device == "cpu" else f"on {self.device}"),
         ]
         return Table(
-            title=f"{self.name} {self.verdict}",
+            title=f"{self.subject} {self.verdict}",
             header=("", "memory", ""),
             rows=tuple((what, bytes_size(size), note) for what, size, note in rows if size),
             align=("left", "right", "left"),

@@ -66,7 +66,6 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
     """
     from transformers import PrinterCallback, TrainerCallback
 
-    base = job.objective.trainer_class()
     watch = type("Watch", (watching or _Watch, TrainerCallback), {})(job, outcome)
     callbacks = [watch]
     if job.checkpoint is not None:
@@ -75,6 +74,29 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
     if job.budget is not None:
         budget = type("Budget", (Budget, TrainerCallback), {})(job, watch)
         callbacks.append(budget)
+
+    with _dtypes_kept(job.model):
+        trainer = _seam_trainer(job, watch)(
+            model=job.model,
+            args=_arguments(job),
+            data_collator=job.objective.batch(job.tokenizer),
+            train_dataset=job.rows.train,
+            eval_dataset=job.rows.held_out,
+            processing_class=job.tokenizer,
+            callbacks=callbacks,
+        )
+    if not trainer.args.gradient_checkpointing:
+        _checkpoint_nothing(job.model)
+    if budget is not None:
+        budget.trainer = trainer
+    trainer.remove_callback(PrinterCallback)
+    trainer.watch, trainer.events = watch, job.events
+    return trainer
+
+
+def _seam_trainer(job: Job, watch: Any) -> type[Any]:
+    """The class of the objective's trainer, with what a run adds to it."""
+    base = job.objective.trainer_class()
 
     class SeamTrainer(Halving, base):  # type: ignore[misc,valid-type]
         """The objective's trainer; its loss, plus the method's penalty while training."""
@@ -105,23 +127,7 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
         def _load_from_checkpoint(self, folder: str, model: Any = None) -> None:
             load_trained(job, Path(folder))
 
-    with _dtypes_kept(job.model):
-        trainer = SeamTrainer(
-            model=job.model,
-            args=_arguments(job),
-            data_collator=job.objective.batch(job.tokenizer),
-            train_dataset=job.rows.train,
-            eval_dataset=job.rows.held_out,
-            processing_class=job.tokenizer,
-            callbacks=callbacks,
-        )
-    if not trainer.args.gradient_checkpointing:
-        _checkpoint_nothing(job.model)
-    if budget is not None:
-        budget.trainer = trainer
-    trainer.remove_callback(PrinterCallback)
-    trainer.watch, trainer.events = watch, job.events
-    return trainer
+    return SeamTrainer
 
 
 def _checkpoint_nothing(model: nn.Module) -> None:

@@ -280,6 +280,7 @@ def test_the_magic_shows_it(tune, chats, monkeypatch):
     monkeypatch.setattr(variables, "namespace", lambda: namespace)
     fit = shell.run_line_magic("peft_fit", "--data chats --rank 4 --eval 0")
     assert (fit.name, fit.fits) == ("fit", True)
+    assert "such a run fits" in repr(fit)
     assert "activations" in repr(fit)
     in_cell = shell.run_cell_magic("peft_fit", "p --data chats", "rank: 4\neval: 0")
     assert (in_cell.name, in_cell.traced) == ("p", fit.traced)
