@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from nbpeft.errors import RunError
+from nbpeft.errors import NbPeftError, RunError
 from nbpeft.fitting.forecast import Step, forecast, kept_beside
 from nbpeft.fitting.verdict import Fit
 from nbpeft.rendering import bytes_size
@@ -19,8 +19,20 @@ def measured(ready: Prepared) -> Fit:
     """Whether a prepared run fits; nothing is changed and nothing allocated.
 
     Raises:
-        Exception: whatever an operation raises that can't be traced.
+        RunError: an operation can't be traced.
     """
+    try:
+        return _measured(ready)
+    except NbPeftError:
+        raise
+    except Exception as error:  # whatever torch or a model raises without values
+        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        raise RunError(
+            f"its memory can't be predicted ({type(error).__name__}: {reason})"
+        ) from error
+
+
+def _measured(ready: Prepared) -> Fit:
     from nbpeft.fitting.batch import lengths
     from nbpeft.fitting.remedies import remedy_for
     from nbpeft.fitting.skeleton import bytes_of
@@ -73,11 +85,8 @@ def checked(ready: Prepared) -> tuple[Prepared, Fit | None]:
         return ready, None
     try:
         fit = measured(ready)
-    except Exception as error:  # noqa: BLE001  whatever torch or a model raises without values
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
-        return noted(
-            ready, f"its memory can't be predicted ({type(error).__name__}: {reason})"
-        ), None
+    except RunError as error:
+        return noted(ready, str(error)), None
     plan = dataclasses.replace(ready.plan, memory=fit.memory)
     ready = dataclasses.replace(ready, plan=plan, lean=fit.lean)
     if fit.fits:

@@ -71,7 +71,6 @@ class Watched:
     """Rows that are read before the first step, as a run does."""
     evaluation: Peak | None = None
     began: int = 0
-    before: int = 0
     after_forward: int = 0
     step: Peak | None = None
     """Forward and backward passes, without an optimizer's state."""
@@ -112,8 +111,9 @@ def trace(job: Job, way: Choice, static: dict[str, int], live: Live) -> Traced:
             try:
                 trainer.train()
             except Exception:
-                if watched.step is None:
+                if watched.step is None or watched.done:
                     raise
+                # Only the optimizer's first step is left: some read values (bitsandbytes' 8 bits).
             if not watched.done:
                 watched.state = state_bytes(trainer.args, job.model)
     return _summed(watched, static)
@@ -144,7 +144,6 @@ class _Looking:
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """What comes now is the step's."""
-        self.watched.before = self.watched.live.alive
         self.watched.live.forget_peak()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:

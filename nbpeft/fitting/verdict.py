@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.plan import Memory
@@ -37,7 +37,6 @@ class Fit:
     """Whether it was traced without what only makes it faster, because it doesn't fit with it."""
     remedy: Remedy | None = None
     """The smallest change with which it fits, where it doesn't and there is one."""
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def subject(self) -> str:
@@ -101,7 +100,7 @@ class Fit:
             header=("", "memory", ""),
             rows=tuple((what, bytes_size(size), note) for what, size, note in rows if size),
             align=("left", "right", "left"),
-            notes=(*([] if self.fits else [self.line]), *self.notes),
+            notes=() if self.fits else (self.line,),
         )
 
     @property

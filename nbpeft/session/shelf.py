@@ -136,9 +136,14 @@ class Shelf:
         if home.is_symlink():
             return
         home.mkdir(parents=True, exist_ok=True)
-        with _lock(home):
+        with (
+            _lock(home),
+            tempfile.TemporaryDirectory(
+                dir=home, prefix=UNDONE, ignore_cleanup_errors=True
+            ) as temporary,
+        ):
             earlier = list(home.glob(f"{UNFINISHED}*"))
-            new = Path(tempfile.mkdtemp(dir=home, prefix=UNDONE))
+            new = Path(temporary) / "run"
             shutil.copytree(resume, new / RESUME)
             (new / RECORD).write_text(json.dumps(record.to_dict(), indent=1))
             new.rename(home / f"{UNFINISHED}{time.time_ns()}")
@@ -147,14 +152,12 @@ class Shelf:
 
     def unfinished(self, name: str) -> Record | None:
         """The run of this name whose kernel was killed, with the state that it had come to."""
-        check_name(name)
-        found = sorted((self.folder / name).glob(f"{UNFINISHED}*"), reverse=True)
-        return next((record for folder in found if (record := _read_unfinished(folder))), None)
+        return _newest_unfinished(self.folder / check_name(name))
 
     def all_unfinished(self) -> list[Record]:
         """One a name."""
-        names = sorted({path.parent.name for path in self.folder.glob(f"*/{UNFINISHED}*")})
-        return [record for name in names if (record := self.unfinished(name))]
+        homes = sorted({path.parent for path in self.folder.glob(f"*/{UNFINISHED}*")})
+        return [record for home in homes if (record := _newest_unfinished(home))]
 
     def drop_unfinished(self, name: str) -> None:
         """A run of this name has come to its end."""
@@ -202,16 +205,23 @@ def _read(folder: Path) -> Record | None:
     return record if matches and record.version > 0 else None
 
 
+def _newest_unfinished(home: Path) -> Record | None:
+    found = sorted(home.glob(f"{UNFINISHED}*"), reverse=True)
+    return next((record for folder in found if (record := _read_unfinished(folder))), None)
+
+
 def _read_unfinished(folder: Path) -> Record | None:
     """The record of a run's state; None when it holds none. Links are not followed here either."""
     resume = folder / RESUME
     try:
         if any(path.is_symlink() for path in (folder.parent, folder, resume, *resume.iterdir())):
             return None
+        check_name(folder.parent.name)
         record = Record.from_dict(json.loads((folder / RECORD).read_text()), folder, 0)
     except _UNREADABLE:
         return None
-    return record if record.name == folder.parent.name else None
+    told = isinstance(record.metrics.get("steps"), int)
+    return record if told and record.name == folder.parent.name else None
 
 
 def _size(folder: Path) -> int:

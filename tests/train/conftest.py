@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -17,6 +18,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 
 import nbpeft
 import nbpeft.session
+from nbpeft.places import kernel
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +64,35 @@ def biased(model):
             if name in missing and name.endswith("bias"):
                 parameter.zero_()
     return with_biases.eval()
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """What the views of the test's runs are told."""
+    told = []
+    monkeypatch.setattr("nbpeft.views.choose", lambda: told.append)
+    return told
+
+
+@pytest.fixture
+def stopped_at(monkeypatch):
+    """`with stopped_at(2):` a run is asked to stop once that step is done, and does."""
+
+    @contextlib.contextmanager
+    def stop(step, match=""):
+        original = kernel._Watch.on_step_end
+
+        def on_step_end(watch, args, state, control, **words):
+            if state.global_step == step:
+                watch.job.stop.ask()
+            return original(watch, args, state, control, **words)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(kernel._Watch, "on_step_end", on_step_end)
+            with pytest.raises(nbpeft.Stopped, match=match):
+                yield
+
+    return stop
 
 
 PROBE = torch.arange(4, 28).reshape(2, 12)

@@ -49,14 +49,6 @@ def clocked(monkeypatch):
     return use
 
 
-@pytest.fixture
-def seen(monkeypatch):
-    """All events of the runs."""
-    events = []
-    monkeypatch.setattr("nbpeft.views.choose", lambda: events.append)
-    return events
-
-
 @pytest.mark.parametrize(("text", "seconds"), [
     ("90s", 90), ("15min", 900), ("15m", 900), ("1h30m", 5400), ("2h", 7200), ("1h0m5s", 3605),
 ])  # fmt: skip
@@ -75,27 +67,27 @@ def rows_of(chats):
     return chats.select([0] * 40)
 
 
-def test_as_many_steps_as_fit(tune, chats, clocked, seen):
+def test_as_many_steps_as_fit(tune, chats, clocked, events):
     clock = clocked(step=2.0)
     run = tune("p", **WORDS, data=rows_of(chats), eval=0)
     assert run.metrics["steps"] == 48
     assert 90 <= clock.now <= 100
     assert run.plan.steps == 0
-    assert [e.steps for e in seen if isinstance(e, Started)] == [0]
-    steps = [e.steps for e in seen if isinstance(e, Progressed)]
+    assert [e.steps for e in events if isinstance(e, Started)] == [0]
+    steps = [e.steps for e in events if isinstance(e, Progressed)]
     assert (steps[0], steps[-1]) == (0, 48)
     assert steps.index(48) <= budget.TIMED + 1
-    assert "48 steps fit into 1 min 40 s" in [e.text for e in seen if isinstance(e, Noted)]
+    assert "48 steps fit into 1 min 40 s" in [e.text for e in events if isinstance(e, Noted)]
 
 
-def test_the_learning_rate_falls_as_in_a_run_of_that_many_steps(tune, chats, clocked, seen):
+def test_the_learning_rate_falls_as_in_a_run_of_that_many_steps(tune, chats, clocked, events):
     clocked(step=2.0)
     words = WORDS | {"data": rows_of(chats), "eval": 0, "warmup_steps": 4}
     tune("p", **words)
-    rates = [e.learning_rate for e in seen if isinstance(e, Progressed)]
-    del seen[:]
+    rates = [e.learning_rate for e in events if isinstance(e, Progressed)]
+    del events[:]
     tune("q", **words | {"budget": None, "max_steps": len(rates)})
-    plain = [e.learning_rate for e in seen if isinstance(e, Progressed)]
+    plain = [e.learning_rate for e in events if isinstance(e, Progressed)]
     assert rates[8:] == plain[8:]
 
 
@@ -156,22 +148,13 @@ def test_methods_that_go_by_steps(tune, chats, clocked, method):
     assert run.record.size == pytest.approx(whole.record.size, rel=0.02)
 
 
-def test_a_stopped_run_goes_on_with_its_number(tune, chats, clocked, monkeypatch):
+def test_a_stopped_run_goes_on_with_its_number(tune, chats, clocked, stopped_at):
     words = WORDS | {"data": rows_of(chats), "eval": 0, "dropout": None}
     clocked(step=4.0)
     whole = tune("whole", **words)
     clocked(step=4.0)
-    original = kernel._Watch.on_step_end
-
-    def stop(watch, args, state, control, **named):
-        if state.global_step == 10:
-            watch.job.stop.ask()
-        return original(watch, args, state, control, **named)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(kernel._Watch, "on_step_end", stop)
-        with pytest.raises(nbpeft.Stopped, match="step 10 of 24"):
-            tune("part", **words)
+    with stopped_at(10, match="step 10 of 24"):
+        tune("part", **words)
     clocked(step=50.0)
     resumed = tune("part", **words, resume=True)
     assert resumed.metrics["steps"] == 24

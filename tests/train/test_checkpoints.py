@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -161,14 +162,31 @@ def test_a_link_is_not_followed(tune, often, monkeypatch, working_folder, tmp_pa
         tune("part", **WORDS, resume=True)
 
 
-def test_a_full_disk_is_said_once_and_ends_nothing(tune, often, monkeypatch):
-    events = []
-    monkeypatch.setattr("nbpeft.views.choose", lambda: events.append)
+@pytest.mark.parametrize("told", [
+    {"name": "other"}, {"metrics": {}}, {"metrics": {"steps": "<b>4</b>"}}, {"metrics": []},
+])  # fmt: skip
+def test_a_state_that_is_not_ours_is_passed_over(tune, often, monkeypatch, working_folder, told):
+    killed(tune, monkeypatch, 3)
+    (state,) = (working_folder / "adapters" / "part").glob(".unfinished-*")
+    record = json.loads((state / "nbpeft.json").read_text())
+    (state / "nbpeft.json").write_text(json.dumps(record | told))
+    elsewhere = working_folder / "adapters" / "no name of ours" / ".unfinished-1"
+    (elsewhere / "resume").mkdir(parents=True)
+    (elsewhere / "nbpeft.json").write_text(json.dumps(record | {"name": "no name of ours"}))
+    assert "came to no end" not in repr(nbpeft.adapters())
+    with pytest.raises(AdapterError, match="no adapter 'part'"):
+        tune("part", **WORDS, resume=True)
 
-    def full(*_args):
+
+def test_a_full_disk_is_said_once_and_ends_nothing(
+    tune, often, events, monkeypatch, working_folder
+):
+    def full(*_args, **_words):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(nbpeft.session.shelf.Shelf, "put_unfinished", full)
-    assert tune("it", **WORDS).metrics["steps"] == 6
+    with monkeypatch.context() as patched:
+        patched.setattr(nbpeft.session.shelf.shutil, "copytree", full)
+        assert tune("it", **WORDS).metrics["steps"] == 6
+    assert {path.name for path in (working_folder / "adapters" / "it").iterdir()} == {".lock", "1"}
     said = [e.text for e in events if isinstance(e, Noted) and "can't be kept" in e.text]
     assert said == ["the run's state can't be kept while it goes on (No space left on device)"]

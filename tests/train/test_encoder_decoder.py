@@ -38,13 +38,6 @@ def tokenizer(_tiny):
 
 
 @pytest.fixture
-def events(monkeypatch):
-    seen = []
-    monkeypatch.setattr("nbpeft.views.choose", lambda: seen.append)
-    return seen
-
-
-@pytest.fixture
 def tune(t5, tokenizer):
     def call(name, **words):
         given = {"data": TRAIN, "eval": HELD_OUT, "max_steps": 1, "batch_size": 4} | words

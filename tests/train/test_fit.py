@@ -161,7 +161,7 @@ def test_asking_again_costs_nothing(tune, ask, monkeypatch):
     first = ask()
     monkeypatch.setattr(forecast, "_traced", None)
     assert ask().traced == first.traced
-    with pytest.raises(TypeError):
+    with pytest.raises(RunError, match="not callable"):  # it would be traced
         ask(rank=3)
 
 
@@ -244,7 +244,7 @@ def test_little_left_over_is_noted(tune, ask, room):
     assert "memory" not in " ".join(tune("it", fit="check", **WORDS).plan.notes)
 
 
-def test_a_model_that_cannot_be_traced_is_trained_all_the_same(tune, monkeypatch):
+def test_a_model_that_cannot_be_traced_is_trained_all_the_same(tune, ask, monkeypatch):
     def fails(*_):
         raise NotImplementedError("no fake kernel")
 
@@ -252,6 +252,8 @@ def test_a_model_that_cannot_be_traced_is_trained_all_the_same(tune, monkeypatch
     run = tune("it", fit="check", **WORDS)
     assert (run.plan.memory, run.metrics["steps"]) == (None, 1)
     assert "can't be predicted (NotImplementedError: no fake kernel)" in run.plan.notes[-1]
+    with pytest.raises(RunError, match="can't be predicted"):
+        ask()
 
 
 @pytest.mark.parametrize("optim", ["adamw_8bit", "sgd", "adafactor"])

@@ -19,14 +19,6 @@ WORDS = {"max_steps": 6, "dropout": 0.1, "learning_rate": 1e-3, "eval": 4}
 
 
 @pytest.fixture
-def events(monkeypatch):
-    """What a view is told."""
-    told = []
-    monkeypatch.setattr("nbpeft.views.choose", lambda: told.append)
-    return told
-
-
-@pytest.fixture
 def quiet_settings():
     yield settings()
     settings().samples = True
@@ -162,18 +154,9 @@ def test_prompts_beyond_the_window_are_not_put(tune, events):
     assert not any(isinstance(event, Sampled | Noted) for event in events)
 
 
-def test_a_resumed_run_has_no_answer_from_before(tune, events, monkeypatch):
-    original = kernel._Watch.on_step_end
-
-    def stops(watch, args, state, control, **kwargs):
-        if state.global_step == 2:
-            watch.job.stop.ask()
-        return original(watch, args, state, control, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(kernel._Watch, "on_step_end", stops)
-        with pytest.raises(nbpeft.Stopped):
-            tune("one", **WORDS)
+def test_a_resumed_run_has_no_answer_from_before(tune, events, stopped_at):
+    with stopped_at(2):
+        tune("one", **WORDS)
     first = [event.step for event in events if isinstance(event, Sampled)]
     assert first == [0]
     events.clear()

@@ -22,14 +22,6 @@ WAYS = {
 }
 
 
-@pytest.fixture
-def noted(monkeypatch):
-    """All events of the runs."""
-    events = []
-    monkeypatch.setattr("nbpeft.views.choose", lambda: events.append)
-    return events
-
-
 def rows_in(batch):
     return len(batch["lengths"]) if "lengths" in batch else len(batch["input_ids"])
 
@@ -105,7 +97,7 @@ def values(curve):
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("way", WAYS)
-def test_the_run_goes_on_and_comes_to_the_same(tune, noted, room_for, way, where):
+def test_the_run_goes_on_and_comes_to_the_same(tune, events, room_for, way, where):
     words = WORDS | WAYS[way]
     whole = tune("whole", **words)
     size = words["batch_size"]
@@ -113,10 +105,10 @@ def test_the_run_goes_on_and_comes_to_the_same(tune, noted, room_for, way, where
     before = state_of(tune.model, tune.tokenizer)
     run = tune("it", **words)
     assert_same(run, whole)
-    lines = [e.text for e in noted if isinstance(e, Noted) and "memory ran out" in e.text]
+    lines = [e.text for e in events if isinstance(e, Noted) and "memory ran out" in e.text]
     assert len(lines) == 1  # and later steps go in parts at once
     assert f"in step 2: the run goes on from the step before, with {size} rows a step" in lines[0]
-    assert [e.step for e in noted if isinstance(e, Progressed)][-4:] == [1, 2, 3, 4]
+    assert [e.step for e in events if isinstance(e, Progressed)][-4:] == [1, 2, 3, 4]
     assert differences(before, state_of(tune.model, tune.tokenizer)) == []
 
 
@@ -128,11 +120,11 @@ def test_a_batch_that_ran_through_is_gone_through_again(tune, room_for):
     assert_same(tune("it", **words), whole)
 
 
-def test_batches_are_halved_as_often_as_it_takes(tune, noted, room_for):
+def test_batches_are_halved_as_often_as_it_takes(tune, events, room_for):
     whole = tune("whole", **WORDS)
     room_for(1)
     assert_same(tune("it", **WORDS), whole)
-    assert sum("memory ran out" in e.text for e in noted if isinstance(e, Noted)) == 2
+    assert sum("memory ran out" in e.text for e in events if isinstance(e, Noted)) == 2
 
 
 @pytest.mark.parametrize("way", ["packed", "plain", "soft prompt"])
