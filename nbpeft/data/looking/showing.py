@@ -94,7 +94,7 @@ class Shower:
         """Rows of one part."""
         index = self._part_of(places[0])
         part, start = self._parts[index], self._starts[index]
-        examples = [part.reading.example(part.dataset[place - start]) for place in places]
+        examples = [part.example_of(part.dataset[place - start]) for place in places]
         written = encoder.written(examples, [self._number(place) for place in places])
         return [row for [row] in written]
 

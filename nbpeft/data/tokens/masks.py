@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.reading.examples import Chat, Example, Pair, Text, Written, as_chat, texts_of
+from nbpeft.data.reading.examples import (
+    Chat,
+    Example,
+    Pair,
+    Rating,
+    Text,
+    Written,
+    as_chat,
+    texts_of,
+)
+from nbpeft.data.splitting.parts import Part
 from nbpeft.data.tokens.answers import Writer
-from nbpeft.data.tokens.columns import columns_of
+from nbpeft.data.tokens.columns import columns_of, features_of
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.ends import Ends, ends_of_text
 from nbpeft.data.tokens.marks import Span
@@ -25,6 +35,7 @@ from nbpeft.errors import DataError, quoted
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
+    from datasets import Features
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 
@@ -53,6 +64,10 @@ class Encoder:
         eos = tokenizer.eos_token_id
         self._end = [] if eos is None else [int(eos)]
 
+    def features(self, part: Part) -> Features:
+        """The types of these columns."""
+        return features_of(part.examples(1)[0])
+
     def batch(self, examples: list[Example], numbers: Sequence[int]) -> list[dict[str, Any]]:
         """What a trainer gets (`columns_of`) of the examples that have tokens to train.
 
@@ -67,6 +82,7 @@ class Encoder:
         for example, number, rows in zip(examples, numbers, written, strict=True):
             labels = self.count(rows, number)
             if labels:
+                self.counts.good += isinstance(example, Rating) and example.good
                 made.append(columns_of(example, rows, labels))
         return made
 
