@@ -71,6 +71,9 @@ class Objective:
         """The trainer: a subclass of transformers' Trainer, whose `compute_loss` is the loss."""
         raise NotImplementedError
 
+    def check(self, arguments: Any) -> None:
+        """Refuse a trainer's config that its class takes and the loss doesn't; RequestError."""
+
     def rows(
         self,
         source: Source | Mix,
