@@ -15,7 +15,7 @@ from nbpeft.data.finding.mix import Mix, read_mix
 from nbpeft.data.finding.sources import Source, read
 from nbpeft.data.prepare import Rows
 from nbpeft.data.prompts import prompts
-from nbpeft.data.ready import asked, labelled, preferences, ratings, tokenize
+from nbpeft.data.ready import asked, labelled, preferences, ratings, texts, tokenize
 from nbpeft.data.tokens.rendering import PLAIN_TEMPLATE, Rendering, default_rendering
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "ratings",
     "read",
     "read_mix",
+    "texts",
     "tokenize",
 ]

@@ -54,6 +54,8 @@ class Objective:
     """nbpeft's word -> the field of the trainer's config."""
     reserved: frozenset[str] = frozenset()
     """Fields of the trainer's config that nbpeft sets itself."""
+    signal: str = "answers"
+    """In `nbpeft.data.signals.SIGNALS`: what `rows` reads, as a look before the run shows it."""
     measures: tuple[Measure, ...] = ()
     """What is shown and kept beside the loss, the most telling first."""
 
