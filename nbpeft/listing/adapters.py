@@ -7,6 +7,7 @@ from typing import Any
 
 from nbpeft.precision import AS_LOADED
 from nbpeft.rendering import Table, bytes_size, count, duration, nats, percent
+from nbpeft.rendering.table import Align
 from nbpeft.session.record import Record
 
 
@@ -34,6 +35,7 @@ class Adapters(dict[str, Record]):
         """One row an adapter and version."""
         rows = sorted(self.values(), key=lambda r: (r.name, -r.version))
         lineage = any(record.parent for record in rows)
+        words: tuple[Align, ...] = ("left",) * (5 if lineage else 4)
         return Table(
             title=f"{count(len(rows))} adapter{'' if len(rows) == 1 else 's'}",
             header=(
@@ -41,7 +43,7 @@ class Adapters(dict[str, Record]):
                 "parameters", "loss", "held-out loss", "time", "size", "attached",
             ),
             rows=tuple(self._row(record, lineage) for record in rows),
-            align=(*("left",) * (5 if lineage else 4), *("right",) * 5, "left"),
+            align=(*words, "right", "right", "right", "right", "right", "left"),
             notes=self._notes(),
         )  # fmt: skip
 
