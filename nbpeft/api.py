@@ -136,11 +136,13 @@ def compare(
     The twin of `%%peft_compare`, with the same words as keywords. Without `names`, the base and
     every adapter of this model; without `prompts` and `data`, a few from the data of the first
     adapter that kept some. `data`, `model` and `tokenizer` take the objects themselves, or what
-    names them. Greedy unless `sample=True`, in eval mode. Returns a `Comparison`, which shows
-    itself as a table and has `.to_pandas()` and `.figures`.
+    names them. Greedy unless `sample=True`, in eval mode. With `shots=3`, `system="…"` or
+    `think=True` a column more each: the base that is prompted instead of tuned. Returns a
+    `Comparison`, which shows itself as a table and has `.to_pandas()` and `.figures`.
     """
     from nbpeft.comparison import CompareRequest
     from nbpeft.comparison import compare as compare_
+    from nbpeft.comparison.baselines import records_of, ways
     from nbpeft.comparison.questions import questions
     from nbpeft.session import current
 
@@ -152,12 +154,21 @@ def compare(
     names = [names] if isinstance(names, str) else names or ["base", *session.names(handle)]
     if asked is None:
         asked = session.sample_prompts(handle, names)
+    baselines = ways(
+        request,
+        asked,
+        data=live.get("data"),
+        records=records_of(session, handle, names),
+        namespace=variables.namespace(),
+        tokenizer=tokenizer,
+    )
     return compare_(
         session,
         handle,
         tokenizer,
         list(names),
         asked,
+        ways=baselines,
         expected=expected,
         max_new_tokens=request.max_new_tokens,
         seed=request.seed if request.sample else None,

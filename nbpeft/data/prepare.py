@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SAMPLES = 3
+FINGERPRINT = 16
+"""Hexadecimal digits of a fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,7 @@ def tokenize(
         check_sides([*parts.train, *parts.held_out], loss_on)
     first = first_example([*parts.train, *parts.held_out])
     rendering = rendering_of(first, tokenizer, apart=apart)
-    digest = hashlib.sha256(json.dumps(rendering.to_dict()).encode())
-    if rendering.kind == "chat":
-        digest.update(str(tokenizer.chat_template).encode())
+    digest = digest_of(rendering, tokenizer)
 
     def encoder_of(label: str) -> Encoder:
         return Encoder(tokenizer, rendering, max_length, label, loss_on)
@@ -135,9 +135,17 @@ def tokenize(
                 loss_on=loss_on,
             ),
         ),
-        fingerprint=digest.hexdigest()[:16],
+        fingerprint=digest.hexdigest()[:FINGERPRINT],
         sample_prompts=_sample_prompts(parts.held_out or parts.train),
     )
+
+
+def digest_of(rendering: Rendering, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The hash that a fingerprint begins with: how rows are written; the rows are to follow."""
+    digest = hashlib.sha256(json.dumps(rendering.to_dict()).encode())
+    if rendering.kind == "chat":
+        digest.update(str(tokenizer.chat_template).encode())
+    return digest
 
 
 def _sample_prompts(parts: Sequence[Part]) -> tuple[str | list[dict[str, Any]], ...]:
