@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from nbpeft.data.finding.mix import Mix, read_mix
 from nbpeft.data.finding.sources import Source, read
-from nbpeft.data.prepare import Rows, tokenize
+from nbpeft.data.prepare import Rows, preferences, tokenize
 from nbpeft.data.prompts import prompts
 from nbpeft.data.tokens.rendering import PLAIN_TEMPLATE, Rendering, default_rendering
 
@@ -24,6 +24,7 @@ __all__ = [
     "Rows",
     "Source",
     "default_rendering",
+    "preferences",
     "prompts",
     "read",
     "read_mix",

@@ -6,18 +6,20 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.prompts import prompt_and_answer
+from nbpeft.data.reading.examples import texts_of
+from nbpeft.data.reading.feedback import PREFERENCES
 from nbpeft.data.reading.formats import SFT
 from nbpeft.data.splitting.findings import notes_on_copies, notes_on_reading
-from nbpeft.data.splitting.parts import Part, first_example, split
+from nbpeft.data.splitting.parts import Part, Parts, first_example, split
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.encode import encode_parts
-from nbpeft.data.tokens.gate import refused
+from nbpeft.data.tokens.gate import no_room, refused
 from nbpeft.data.tokens.masks import Encoder
 from nbpeft.data.tokens.notes import notes_of
 from nbpeft.data.tokens.rendering import Rendering, rendering_of, undisturbed
@@ -42,7 +44,8 @@ class Rows:
     train: Dataset
     """Columns input_ids and labels: lists of int of one length, -100 where nothing is trained.
 
-    For an encoder-decoder the prompt's tokens and the answer's, of different lengths.
+    Beside them what the signal has, as its function says. For an encoder-decoder the prompt's
+    tokens and the answer's, of different lengths.
     """
     held_out: Dataset | None
     """The same columns."""
@@ -94,6 +97,51 @@ def tokenize(
     parts = split(source, formats, columns, eval)
     if apart:
         check_sides([*parts.train, *parts.held_out], loss_on)
+    return _ready(source, parts, tokenizer, max_length, loss_on, apart=apart)
+
+
+def preferences(
+    source: Source | Mix,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    columns: Mapping[str, str] | None = None,
+    eval: float | int | Source | Mix | None = None,
+    max_length: int,
+) -> Rows:
+    """Read, check, split and tokenize pairs of answers, the better one and the worse.
+
+    Args:
+        columns, eval: as `tokenize`. Rows of one prompt are held out together or not at all.
+        max_length: tokens of a prompt with either answer; longer answers keep their start.
+
+    Returns:
+        Rows whose data sets have input_ids and labels of the prompt with the chosen answer,
+        rejected_input_ids and rejected_labels with the rejected one, and `shared`: how many tokens
+        both begin with that have no label. Labels are those of the answers, each with its end.
+
+    Raises:
+        DataError: as `tokenize`; or the answers of a row are the same, or its prompt leaves no
+            room for them.
+    """
+    parts = split(source, PREFERENCES, columns, eval)
+    return _ready(source, parts, tokenizer, max_length, "answers", whole=True)
+
+
+def _ready(
+    source: Source | Mix,
+    parts: Parts,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    loss_on: LossOn,
+    *,
+    apart: bool = False,
+    whole: bool = False,
+) -> Rows:
+    """Rows that were read and split, tokenized.
+
+    Args:
+        whole: whether a row that has no token to train is refused rather than dropped.
+    """
     first = first_example([*parts.train, *parts.held_out])
     rendering = rendering_of(first, tokenizer, apart=apart)
     digest = digest_of(rendering, tokenizer)
@@ -110,11 +158,14 @@ def tokenize(
             source.label,
             max_length=max_length,
             loss_on=loss_on,
+            whole=whole,
         )
         if refusal:
             raise DataError(refusal)
         held_out = encode_parts(parts.held_out, encoder_of, None) if parts.held_out else None
     held_counts = held_out.counts if held_out else Counts()
+    if whole and held_counts.dropped:
+        raise DataError(no_room(held_counts, parts.held_out[0].label, max_length))
     return Rows(
         train=train.dataset,
         held_out=held_out.dataset if held_out and held_counts.rows else None,
@@ -152,4 +203,5 @@ def _sample_prompts(parts: Sequence[Part]) -> tuple[str | list[dict[str, Any]], 
     """Prompts of the first rows, of each part in turn."""
     examples = [part.examples(min(SAMPLES, len(part))) for part in parts]
     in_turn = [example for row in zip_longest(*examples) for example in row if example is not None]
-    return tuple(prompt_and_answer(example)[0] for example in in_turn[:SAMPLES])
+    asked = (prompt_and_answer(texts_of(example)[0])[0] for example in in_turn)
+    return tuple(prompt for prompt in islice(asked, SAMPLES) if prompt)

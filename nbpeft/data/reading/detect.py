@@ -13,8 +13,15 @@ from dataclasses import dataclass
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.reading.formats import FORMATS, Cell, Format, Reading, shown
-from nbpeft.data.reading.spellings import PLAIN, Spelling, spelling_of
+from nbpeft.data.reading.formats import FORMATS
+from nbpeft.data.reading.shapes import Cell, Format, Reading, shown
+from nbpeft.data.reading.spellings import (
+    OPEN_TRANSCRIPT,
+    PLAIN,
+    TRANSCRIPT,
+    Spelling,
+    spelling_of,
+)
 from nbpeft.errors import DataError, did_you_mean, listed, quoted
 
 if TYPE_CHECKING:
@@ -170,11 +177,17 @@ def _plain(name: str) -> str:
 def _spellings(
     entry: Format, way: Mapping[str, str], looks: Mapping[str, _Look]
 ) -> dict[str, Spelling]:
-    """How chats are written, in columns where a string can't stand for itself."""
-    return {
+    """How chats are written, in columns where a string isn't taken as it stands."""
+    spellings = {
         ours: looks[theirs].chat or PLAIN
         for ours, theirs in way.items()
-        if not entry.columns[ours].string
+        if entry.columns[ours].spelled or not entry.columns[ours].string
+    }
+    return {
+        ours: OPEN_TRANSCRIPT
+        if spelling is TRANSCRIPT and entry.columns[ours].spelled and not entry.columns[ours].answer
+        else spelling
+        for ours, spelling in spellings.items()
     }
 
 

@@ -6,15 +6,16 @@ import contextlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.reading.checks import ROWS_AT_ONCE, check_rows
 from nbpeft.data.reading.detect import choose
-from nbpeft.data.reading.formats import Chat, Example, Reading, Text
+from nbpeft.data.reading.examples import Chat, Example, Text, Written, texts_of
 from nbpeft.data.reading.recipes import Origin
-from nbpeft.data.splitting.copies import key_of
+from nbpeft.data.reading.shapes import Reading
+from nbpeft.data.splitting.copies import keys_of
 from nbpeft.data.splitting.split import MOST, held_out_count, held_out_rows, quotas, some_of
 from nbpeft.errors import DataError, quoted
 
@@ -35,6 +36,8 @@ class Part:
     label: str
     keys: NDArray[np.uint64]
     """Of each row; copies share theirs."""
+    groups: NDArray[np.uint64]
+    """Of each row; rows of one prompt share theirs, and are held out together."""
     origin: Origin | None
     found: tuple[str, ...]
     """All the columns that the source has."""
@@ -53,6 +56,7 @@ class Part:
             dataset=self.dataset.select(places, new_fingerprint=_new()),
             numbers=[self.numbers[place] for place in places],
             keys=self.keys[places],
+            groups=self.groups[places],
         )
 
 
@@ -103,7 +107,7 @@ def _held_out(parts: list[Part], wanted: list[int], owned: list[Part]) -> Parts:
 
     if not sum(wanted):
         return Parts(parts, owned, None)
-    held = held_out_rows([part.keys for part in parts], wanted)
+    held = held_out_rows([part.groups for part in parts], wanted)
     starts = np.cumsum([0, *map(len, parts)])
     train, out = [], []
     for part, start in zip(parts, starts, strict=False):
@@ -177,8 +181,8 @@ def _part(
     if len(numbers) < len(dataset):
         dataset = dataset.select(numbers, new_fingerprint=_new())
     check_rows(dataset, reading, source.label, numbers)
-    keys = _keys(dataset, reading)
-    return Part(dataset, reading, numbers, source.label, keys, source.origin, found)
+    keys, groups = _keys(dataset, reading)
+    return Part(dataset, reading, numbers, source.label, keys, groups, source.origin, found)
 
 
 def _reading(
@@ -193,16 +197,18 @@ def _reading(
     return choose(source.dataset, formats, columns, source.label)
 
 
-def _keys(dataset: Dataset, reading: Reading) -> NDArray[np.uint64]:
+def _keys(dataset: Dataset, reading: Reading) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """(keys, groups) of the rows."""
     import numpy as np
 
-    def each() -> Iterator[int]:
+    def each() -> Iterator[tuple[int, int]]:
         for start in range(0, len(dataset), ROWS_AT_ONCE):
             batch = dataset[start : start + ROWS_AT_ONCE]
             for cells in zip(*batch.values(), strict=True):
-                yield key_of(reading.example(dict(zip(batch, cells, strict=True))))
+                yield keys_of(reading.example(dict(zip(batch, cells, strict=True))))
 
-    return np.fromiter(each(), dtype=np.uint64, count=len(dataset))
+    both: Any = np.fromiter(each(), dtype=np.dtype((np.uint64, 2)), count=len(dataset))
+    return both[:, 0], both[:, 1]
 
 
 def _new() -> str:
@@ -221,7 +227,7 @@ def _check_together(parts: Sequence[Part]) -> None:
         )
 
 
-def first_example(parts: Sequence[Part]) -> Example:
-    """An example that says how all of the parts are written: a chat where there is one."""
-    firsts = [part.examples(1)[0] for part in parts]
+def first_example(parts: Sequence[Part]) -> Written:
+    """A text that says how all of the parts are written: a chat where there is one."""
+    firsts = [texts_of(part.examples(1)[0])[0] for part in parts]
     return next((example for example in firsts if isinstance(example, Chat)), firsts[0])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.data.finding.arrow import SMALL, temporary_folder, tie
 from nbpeft.data.splitting.copies import canonical
 from nbpeft.data.splitting.parts import Part
+from nbpeft.data.tokens.columns import as_lists, features_of
 from nbpeft.data.tokens.counts import Counts, together
 from nbpeft.data.tokens.ends import Ends
 from nbpeft.data.tokens.masks import Encoder
@@ -24,10 +25,10 @@ AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows as ids and labels, and what was counted over them."""
+    """Rows as a trainer gets them, and what was counted over them."""
 
     dataset: Dataset
-    """Columns input_ids and labels, as `Rows.train` has them."""
+    """As `Rows.train` has them."""
     counts: Counts
     ends: Ends
     """How answers end."""
@@ -78,17 +79,17 @@ def _bytes(dataset: Dataset) -> int:
 
 def _mapped(part: Part, encoder: Encoder, digest: Any, path: Path | None) -> Dataset:
     """The rows of one part as ids and labels, in memory or in a file."""
-    from datasets import Features, List, Value
-
     names = part.dataset.column_names
+    features = features_of(part.examples(1)[0])
 
-    def batch(cells: Mapping[str, list[Any]], places: list[int]) -> dict[str, list[list[int]]]:
+    def batch(cells: Mapping[str, list[Any]], places: list[int]) -> dict[str, list[Any]]:
         rows = zip(*(cells[name] for name in names), strict=True)
         examples = [part.reading.example(dict(zip(names, row, strict=True))) for row in rows]
         if digest is not None:
             for example in examples:
                 digest.update(canonical(example))
-        return encoder.batch(examples, [part.numbers[place] for place in places])
+        made = encoder.batch(examples, [part.numbers[place] for place in places])
+        return as_lists(made, list(features))
 
     return part.dataset.map(
         batch,
@@ -96,7 +97,7 @@ def _mapped(part: Part, encoder: Encoder, digest: Any, path: Path | None) -> Dat
         batched=True,
         batch_size=AT_ONCE,
         remove_columns=names,
-        features=Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))}),
+        features=features,
         keep_in_memory=path is None,
         cache_file_name=None if path is None else str(path),
         load_from_cache_file=False,

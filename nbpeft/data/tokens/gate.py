@@ -5,7 +5,7 @@ from __future__ import annotations
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.ends import Ends
 from nbpeft.data.tokens.rendering import Rendering
-from nbpeft.errors import quoted
+from nbpeft.errors import listed, quoted
 from nbpeft.request import LossOn
 
 
@@ -17,12 +17,18 @@ def refused(
     *,
     max_length: int,
     loss_on: LossOn,
+    whole: bool = False,
 ) -> str | None:
     """Why a run on these rows refuses to start, in one line; None where it may.
+
+    Args:
+        whole: whether no row may be without a token to train.
 
     Raw text may be trained without an end token where the user says so by --loss-on all: pieces of
     a longer text have no end.
     """
+    if whole and counts.dropped:
+        return no_room(counts, label, max_length)
     if not counts.rows:
         first = f"no row of {quoted(label)} has a token to train, beginning with row "
         first += f"{counts.dropped[0]}"
@@ -47,4 +53,14 @@ def refused(
         f"In no row of {quoted(label)} the end token {quoted(ends.shown)} is trained, so the model "
         f"would never be taught to stop: every {'row' if text else 'answer'} is cut at "
         f"{max_length} tokens; raise --max-length{what}."
+    )
+
+
+def no_room(counts: Counts, label: str, max_length: int) -> str:
+    """That the prompts of some rows leave no room for an answer, in one line."""
+    first, *more = sorted(counts.dropped)
+    too = f" (and so for rows {listed(map(str, more), limit=5)})" if more else ""
+    return (
+        f"Row {first} of {quoted(label)}: its prompt leaves no room for an answer within "
+        f"{max_length} tokens{too}; raise --max-length, shorten the prompt or drop the row."
     )

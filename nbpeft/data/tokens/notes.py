@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbpeft.data.reading.formats import Reading
+from nbpeft.data.reading.shapes import Reading
 from nbpeft.data.splitting.split import FEWEST
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.rendering import Rendering, frame
