@@ -9,7 +9,9 @@ from nbpeft import data as data_
 from nbpeft.comparison.prompting import Way, questions_in
 from nbpeft.comparison.request import CompareRequest, Prompt
 from nbpeft.data.examples import Shot, examples_of, examples_trained_on, training_parts
-from nbpeft.data.reading.formats import shown as shown_name
+from nbpeft.data.reading.feedback import PREFERENCES
+from nbpeft.data.reading.formats import SFT
+from nbpeft.data.reading.shapes import shown as shown_name
 from nbpeft.errors import DataError, RequestError, listed, quoted
 from nbpeft.session.record import Record
 from nbpeft.session.session import BASE_WORDS, Session
@@ -82,6 +84,7 @@ def _trained_on(
     try:
         parts, fingerprint = training_parts(
             data_.read_mix(name, namespace),
+            formats=(*SFT, *PREFERENCES),
             columns=record.request.get("columns"),
             eval=data_.read_mix(held_out, namespace) if isinstance(held_out, str) else held_out,
             rendering=data_.Rendering.from_dict(record.data["rendering"]),

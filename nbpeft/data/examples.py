@@ -11,7 +11,7 @@ from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.prepare import FINGERPRINT, digest_of
 from nbpeft.data.prompts import Prompt, prompt_and_answer, prompts
-from nbpeft.data.reading.formats import SFT
+from nbpeft.data.reading.examples import texts_of
 from nbpeft.data.splitting.copies import canonical
 from nbpeft.data.splitting.parts import Part, split
 from nbpeft.data.splitting.split import SEED
@@ -49,18 +49,19 @@ def examples_of(source: Source, columns: Mapping[str, str] | None) -> Iterator[S
 
 
 def examples_trained_on(parts: Sequence[Part]) -> Iterator[Shot]:
-    """The rows of several parts in a random order, as `training_parts` gives them."""
+    """The rows of several parts in a random order; of preferences the better answer."""
     places = [(part, place) for part in parts for place in range(len(part))]
     for chosen in _drawn(len(places)):
         for part, place in (places[number] for number in chosen):
             one = part.some([place])
-            prompt, answer = prompt_and_answer(one.examples(1)[0])
+            prompt, answer = prompt_and_answer(texts_of(one.examples(1)[0])[0])
             yield Shot(prompt, answer, one.numbers[0], part.label)
 
 
 def training_parts(
     source: Source | Mix,
     *,
+    formats: tuple[str, ...],
     columns: Mapping[str, str] | None,
     eval: float | int | Source | Mix | None,
     rendering: Rendering,
@@ -69,13 +70,13 @@ def training_parts(
     """(the rows that a run trains on, their fingerprint as `tokenize` gives it).
 
     Args:
-        columns: as `tokenize` takes them, `eval` likewise.
+        formats, columns, eval: as `tokenize` takes them.
         rendering: how that run wrote its rows.
 
     Raises:
         DataError: as `tokenize`, but for what only tokens show.
     """
-    parts = split(source, SFT, columns, eval).train
+    parts = split(source, formats, columns, eval).train
     digest = digest_of(rendering, tokenizer)
     for part in parts:
         for row in part.dataset:
