@@ -38,7 +38,7 @@ def ways(
     Args:
         asked: the prompts of the comparison; no row that asks one of them is shown.
         data: rows that have no name, else those that the request names; without any, examples are
-            of what the first of `records` was trained on.
+            of what the first of `records` with named data was trained on.
         records: the adapters that are compared.
         namespace: the user's variables.
 
@@ -71,16 +71,20 @@ def records_of(session: Session, handle: Handle, names: Sequence[str]) -> list[R
 def _trained_on(
     records: Sequence[Record], namespace: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[Iterator[Shot], tuple[str, ...]]:
-    """The rows that the first adapter was trained on, as they are now, and what to say of them."""
-    record = next((r for r in records if "rendering" in r.data), None)
-    if record is None:
+    """The rows that an adapter was trained on, as they are now, and what to say of them.
+
+    Of the first whose rows have a name.
+    """
+    trained = [record for record in records if "rendering" in record.data]
+    if not trained:
         raise RequestError("There is no data to take shots from: add --data X.")
-    name, held_out = record.request.get("data"), record.request.get("eval")
-    if name is None:
+    record = next((r for r in trained if r.request.get("data") is not None), None)
+    if record is None:
         raise RequestError(
-            f"{record.label} was trained on rows that had no name, so that none are found for "
+            f"{trained[0].label} was trained on rows that had no name, so that none are found for "
             "shots: add --data X."
         )
+    name, held_out = record.request["data"], record.request.get("eval")
     try:
         parts, fingerprint = training_parts(
             data_.read_mix(name, namespace),
@@ -134,4 +138,4 @@ def _told(shots: Sequence[Shot]) -> str:
         f"{shown_name(label)}"
         for label, numbers in rows.items()
     )
-    return f"before each prompt stand {' and '.join(shown)}, with the answers"
+    return f"shown before each prompt: {' and '.join(shown)}"

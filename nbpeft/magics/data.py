@@ -8,7 +8,7 @@ from nbpeft.data.looking.look import Look
 from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.typed import known_words, split_line
 
-FLAGS = {"columns", "eval", "max_length", "loss_on", "rows", "model", "tokenizer"}
+FLAGS = {"columns", "eval", "max_length", "loss_on", "rows", "model", "tokenizer", "to"}
 TEXTS = frozenset({"rows", "model", "tokenizer", "to"})
 
 

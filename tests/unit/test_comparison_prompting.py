@@ -173,8 +173,7 @@ def test_shots_are_drawn_from_all_over_and_always_the_same():
     assert max(shot.number for shot in first.shots) > 100
     numbers = sorted(shot.number for shot in first.shots)
     assert first.notes == (
-        f"before each prompt stand rows {', '.join(map(str, numbers))} of 500 inline rows, with "
-        "the answers",
+        f"shown before each prompt: rows {', '.join(map(str, numbers))} of 500 inline rows",
     )
 
 

@@ -110,7 +110,8 @@ def _problem(dataset: Dataset, reading: Reading, label: str, numbers: Any) -> st
     try:
         check_rows(dataset, reading, label, numbers)
     except DataError as error:
-        return str(error).partition(f" of {quoted(label)}")[2].lstrip(",: ").removesuffix(".")
+        said = str(error).removesuffix(".")
+        return said.partition(f" of {quoted(label)}")[2].lstrip(",: ") or said
     return None
 
 
