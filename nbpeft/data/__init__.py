@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from nbpeft.data.finding.mix import Mix, read_mix
 from nbpeft.data.finding.sources import Source, read
-from nbpeft.data.prepare import Rows, tokenize
+from nbpeft.data.prepare import Rows
 from nbpeft.data.prompts import prompts
+from nbpeft.data.ready import asked, labelled, preferences, ratings, tokenize
 from nbpeft.data.tokens.rendering import PLAIN_TEMPLATE, Rendering, default_rendering
 
 __all__ = [
@@ -23,8 +24,12 @@ __all__ = [
     "Rendering",
     "Rows",
     "Source",
+    "asked",
     "default_rendering",
+    "labelled",
+    "preferences",
     "prompts",
+    "ratings",
     "read",
     "read_mix",
     "tokenize",

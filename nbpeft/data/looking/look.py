@@ -11,7 +11,7 @@ from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.looking.showing import Shower
 from nbpeft.data.reading.formats import SFT
-from nbpeft.data.reading.formats import shown as shown_name
+from nbpeft.data.reading.shapes import shown as shown_name
 from nbpeft.data.splitting.findings import found_copies, notes_on_copies, notes_on_reading
 from nbpeft.data.splitting.parts import Parts, first_example, split
 from nbpeft.data.splitting.split import some_of

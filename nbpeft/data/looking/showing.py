@@ -63,7 +63,7 @@ class Shower:
                 some = own[start : start + AT_ONCE]
                 numbers = [self._number(place) for place in some]
                 for number, row in zip(numbers, self._rows(encoder, some), strict=True):
-                    encoder.count(row, number)
+                    encoder.count([row], number)
                     lengths.append(row.length)
         return lengths
 
@@ -94,8 +94,9 @@ class Shower:
         """Rows of one part."""
         index = self._part_of(places[0])
         part, start = self._parts[index], self._starts[index]
-        examples = [part.reading.example(part.dataset[place - start]) for place in places]
-        return encoder.rows(examples, [self._number(place) for place in places])
+        examples = [part.example_of(part.dataset[place - start]) for place in places]
+        written = encoder.written(examples, [self._number(place) for place in places])
+        return [row for [row] in written]
 
 
 def _end(encoder: Encoder, row: Row, labels: Sequence[int | None]) -> str:

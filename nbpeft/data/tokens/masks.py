@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.reading.formats import Chat, Example, Pair, Text, as_chat
+from nbpeft.data.reading.examples import (
+    Chat,
+    Example,
+    Pair,
+    Rating,
+    Text,
+    Written,
+    as_chat,
+    texts_of,
+)
+from nbpeft.data.splitting.parts import Part
 from nbpeft.data.tokens.answers import Writer
+from nbpeft.data.tokens.columns import columns_of, features_of
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.ends import Ends, ends_of_text
 from nbpeft.data.tokens.marks import Span
@@ -24,6 +35,7 @@ from nbpeft.errors import DataError, quoted
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
+    from datasets import Features
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 
@@ -52,8 +64,12 @@ class Encoder:
         eos = tokenizer.eos_token_id
         self._end = [] if eos is None else [int(eos)]
 
-    def batch(self, examples: list[Example], numbers: Sequence[int]) -> dict[str, list[list[int]]]:
-        """Columns input_ids and labels of the examples that have a token to train.
+    def features(self, part: Part) -> Features:
+        """The types of these columns."""
+        return features_of(part.examples(1)[0])
+
+    def batch(self, examples: list[Example], numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """What a trainer gets (`columns_of`) of the examples that have tokens to train.
 
         Args:
             numbers: the user's number of each example, for messages.
@@ -61,36 +77,44 @@ class Encoder:
         Raises:
             DataError: the chat template refuses a row.
         """
-        columns: dict[str, list[list[int]]] = {"input_ids": [], "labels": []}
-        for number, row in zip(numbers, self.rows(examples, numbers), strict=True):
-            labels = self.count(row, number)
+        made = []
+        written = self.written(examples, numbers)
+        for example, number, rows in zip(examples, numbers, written, strict=True):
+            labels = self.count(rows, number)
             if labels:
-                read, trained = row.columns(labels)
-                columns["input_ids"].append(read)
-                columns["labels"].append(trained)
-        return columns
+                self.counts.good += isinstance(example, Rating) and example.good
+                made.append(columns_of(example, rows, labels))
+        return made
 
-    def count(self, row: Row, number: int) -> list[int | None]:
-        """The labels of a row, counted; none where it has no token to train."""
+    def count(self, rows: Sequence[Row], number: int) -> list[list[int | None]]:
+        """The labels of an example's texts, counted; none where one has no token to train."""
         counts = self.counts
-        labels = row.labels(self._max_length)
-        counts.cut += row.length > self._max_length
-        kept = len(labels) - labels.count(None)
-        trained = kept - labels.count(NOT_TRAINED)
-        if not trained:
+        labels = [row.labels(self._max_length) for row in rows]
+        counts.cut += any(row.length > self._max_length for row in rows)
+        kept = [len(own) - own.count(None) for own in labels]
+        trained = [k - own.count(NOT_TRAINED) for k, own in zip(kept, labels, strict=True)]
+        if not all(trained):
             counts.dropped.append(number)
             return []
         counts.rows += 1
-        counts.tokens += kept
-        counts.trained_tokens += trained
-        counts.ended += self.ended(row, labels) > 0
+        counts.tokens += sum(kept)
+        counts.trained_tokens += sum(trained)
+        counts.ended += any(self.ended(*both) for both in zip(rows, labels, strict=True))
         return labels
+
+    def written(self, examples: list[Example], numbers: Sequence[int]) -> list[list[Row]]:
+        """Of each example its texts (`texts_of`) as `rows` has them."""
+        texts = [texts_of(example) for example in examples]
+        flat = [text for own in texts for text in own]
+        known_as = [n for own, n in zip(texts, numbers, strict=True) for _ in own]
+        rows = iter(self.rows(flat, known_as))
+        return [[next(rows) for _ in own] for own in texts]
 
     def ended(self, row: Row, labels: Sequence[int | None]) -> int:
         """How many answers of a row have their end token among its labels."""
         return sum(self.ends.within(labels, start, stop) for start, stop in row.answers)
 
-    def rows(self, examples: list[Example], numbers: Sequence[int]) -> list[Row]:
+    def rows(self, examples: Sequence[Written], numbers: Sequence[int]) -> list[Row]:
         """The examples as tokens, whole: nothing is cut, dropped or counted as trained.
 
         Raises:
