@@ -53,6 +53,8 @@ class Objective:
 
     name: str
     summary: str
+    paper: str = ""
+    """Authors, year and arXiv number, where one paper is its source."""
     gives: frozenset[str]
     """Capability words of its forward: 'causal logits', 'pooled features'."""
     reads: frozenset[Architecture] = frozenset({"decoder"})
