@@ -47,9 +47,11 @@ def notes_on_copies(parts: Parts) -> list[str]:
             + (f"; to keep one of each: {line}" if line else "")
         )
     if parts.asked is not None and held < parts.asked:
+        grouped = any((part.keys != part.groups).any() for part in parts.read)
+        what = "answers to one prompt" if grouped else "copies of a row"
         notes.append(
-            f"{held:,} rows are held out where {parts.asked:,} were wanted, so that copies of a "
-            "row stay on one side"
+            f"{held:,} rows are held out where {parts.asked:,} were wanted, so that {what} stay "
+            "on one side"
         )
     if both:
         line = None
