@@ -43,7 +43,7 @@ def test_chosen_and_rejected_are_shown_one_above_the_other() -> None:
     ]
     run = preferences(read(PAIRS[:1], {}), byte_tokenizer(CHATML), max_length=512, eval=0)
     assert (found.tokens, found.trained_tokens) == (run.tokens, run.trained_tokens)
-    assert "yes" in repr(found)
+    assert "«y·e·s·<|im_end|>" in repr(found)
 
 
 def test_a_pair_made_of_marks_is_shown_by_the_better_row() -> None:
