@@ -6,8 +6,8 @@
 one fits; `splitting` holds some out, with copies of a row on one side, and makes judgements of one
 kind of another; `tokens` writes rows for the model and marks the tokens to train; `signals` say
 what an objective learns from; `looking` shows it all before a run. `prepare` goes the whole way,
-`ready` has a function for each signal, `prompts` takes rows as questions. Importing this package is light: torch, transformers,
-datasets and pandas are imported where they are used.
+`ready` has a function for each signal, `prompts` takes rows as questions. Importing this package is
+light: torch, transformers, datasets and pandas are imported where they are used.
 """
 
 from __future__ import annotations

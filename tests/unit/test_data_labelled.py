@@ -114,6 +114,15 @@ def test_a_label_that_is_only_held_out_is_named() -> None:
         rows_of(sentences("a", "b", "a"), eval=held_out)
 
 
+def test_a_text_with_two_labels_is_on_one_side_of_the_split() -> None:
+    rows = [{"text": f"words {i // 2}", "label": "ab"[i % 2]} for i in range(40)]
+    made = rows_of(rows, eval=8)
+    assert made.held_out is not None
+    train, held_out = (set(map(tuple, p["input_ids"][:])) for p in (made.train, made.held_out))
+    assert len(held_out) == 4
+    assert train.isdisjoint(held_out)
+
+
 def test_a_label_that_nbpeft_held_out_itself_is_known() -> None:
     rows = rows_of(sentences(*["a", "b"] * 10, "c"), eval=11)
     assert rows.label_names == ("a", "b", "c")

@@ -217,7 +217,7 @@ def test_the_magic_looks_as_an_objective_does(kernel) -> None:
         "row 1, chosen", "row 1, rejected",
     ]  # fmt: skip
     assert shown(found.shown[1], "trained") == "no<|end|>"
-    with pytest.raises(NbPeftError, match="dpp.* Did you mean dpo"):
+    with pytest.raises(NbPeftError, match=r"dpp.* Did you mean dpo"):
         kernel.run_line_magic("peft_data", "rows --objective dpp")
 
 

@@ -145,7 +145,7 @@ def test_rows_of_one_prompt_are_held_out_together() -> None:
     )
     assert train.isdisjoint(held_out)
     assert len(made.held_out or ()) == 8
-    assert any("so that answers to one prompt stay on one side" in note for note in made.notes)
+    assert any("so that rows of one prompt stay on one side" in note for note in made.notes)
 
 
 # --- made of thumbs and marks
