@@ -205,6 +205,7 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%peft_merge pirate --in|", ["--into"]),
         ("%peft_merge pirate --into |", ["originals", "nf4", "fp4", "int8"]),
         ("%peft_merge pirate --to d|", ["data/"]),
+        ("%peft_data chats --to |", ["openai", "vertex"]),
         ("%peft_merge pirate --model |", ["model"]),
         ("%peft_merge pirate+p|", ["pirate+pirate@1"]),
         ("%peft_compare base pi|", ["pirate", "pirate@1"]),

@@ -51,6 +51,11 @@ BOTH = (PROMPT, "yes<|im_end|>\n", "no<|im_end|>\n")
             "rejected": [user("a?"), assistant("no")],
         },
         {
+            "prompt": [user("a?")],
+            "chosen": [user("a?"), assistant("yes")],
+            "rejected": [user("a?"), assistant("no")],
+        },
+        {
             "chosen": "\n\nHuman: a?\n\nAssistant: yes",
             "rejected": "\n\nHuman: a?\n\nAssistant: no",
         },
@@ -94,6 +99,17 @@ def test_a_chat_is_shared_up_to_where_the_answers_differ() -> None:
     shared, chosen, rejected = told(made, tokenizer)
     assert "b.<|im_end|>" in shared
     assert (chosen, rejected) == ("yes<|im_end|>\n", "no<|im_end|>\n")
+
+
+def test_a_system_message_beside_whole_chats_opens_the_prompt() -> None:
+    tokenizer = byte_tokenizer(CHATML)
+    row = {
+        "prompt": [{"role": "system", "content": "s"}],
+        "chosen": [user("a?"), assistant("yes")],
+        "rejected": [user("a?"), assistant("no")],
+    }
+    [made] = rows_of([row], tokenizer).train
+    assert told(made, tokenizer) == (f"<|im_start|>system\ns<|im_end|>\n{PROMPT}", *BOTH[1:])
 
 
 GOOD = {"prompt": "a?", "chosen": "yes", "rejected": "no"}
