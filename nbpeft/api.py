@@ -251,13 +251,15 @@ def look(
     eval: Any = None,
     max_length: int | None = None,
     loss_on: str = "answers",
+    objective: str = "sft",
     rows: Sequence[int] | None = None,
     model: Any = None,
     tokenizer: Any = None,
 ) -> Look:
     """What a run would train on, before any run; the twin of `%peft_data`.
 
-    `data` is given as to `finetune`; `columns`, `max_length` and `loss_on` are its words; `eval` is
+    `data` is given as to `finetune`; `columns`, `max_length`, `loss_on` and `objective` are its
+    words: an objective reads rows in its own way, as preferences, say. `eval` is
     data to hold out, whose rows are looked for among those to train on. `rows` are the numbers of
     rows to show token by token; by default the first, one of median length and the longest. Rows
     are written for `model`, or for the kernel's only one, and without `max_length` it is that of a
@@ -271,6 +273,8 @@ def look(
     from nbpeft.coerce import coerce
     from nbpeft.data import read_mix
     from nbpeft.data.looking.look import look as look_
+    from nbpeft.data.signals import signal_of
+    from nbpeft.objectives import objectives
     from nbpeft.prepare import row_length
 
     tokenizer = tokenizer_of(tokenizer)
@@ -282,12 +286,15 @@ def look(
     return look_(
         read_mix(data, variables.namespace()),
         tokenizer,
+        signal=signal_of(
+            objectives.get(objective).signal,
+            loss_on=coerce("loss_on", loss_on, LossOn),
+            apart=reader is not None and architecture_of(reader) == "encoder-decoder",
+        ),
         columns=coerce("columns", columns, dict[str, str] | None),
         eval=None if eval is None else read_mix(eval, variables.namespace()),
         max_length=row_length(max_length, reader),
-        loss_on=coerce("loss_on", loss_on, LossOn),
         rows=coerce("rows", rows, list[int] | None),
-        apart=reader is not None and architecture_of(reader) == "encoder-decoder",
     )
 
 

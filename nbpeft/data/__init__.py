@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from nbpeft.data.finding.mix import Mix, read_mix
 from nbpeft.data.finding.sources import Source, read
-from nbpeft.data.prepare import Rows, preferences, tokenize
+from nbpeft.data.prepare import Rows
 from nbpeft.data.prompts import prompts
+from nbpeft.data.ready import asked, labelled, preferences, ratings, texts, tokenize
 from nbpeft.data.tokens.rendering import PLAIN_TEMPLATE, Rendering, default_rendering
 
 __all__ = [
@@ -24,10 +25,14 @@ __all__ = [
     "Rendering",
     "Rows",
     "Source",
+    "asked",
     "default_rendering",
+    "labelled",
     "preferences",
     "prompts",
+    "ratings",
     "read",
     "read_mix",
+    "texts",
     "tokenize",
 ]

@@ -95,11 +95,14 @@ def forecast(step: Step) -> Traced:
     return _known[key]
 
 
-def _key(step: Step, settings: Mapping[str, Any], *batches: list[dict[str, list[int]]]) -> str:
-    shapes = [
-        [(len(row["input_ids"]), sum(label != -100 for label in row["labels"])) for row in batch]
-        for batch in batches
-    ]
+def _shape(row: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Of each text its tokens, and how many of them are trained; all that memory follows from."""
+    lists = {name: value for name, value in row.items() if isinstance(value, list)}
+    return [(name, len(v), sum(token != -100 for token in v)) for name, v in sorted(lists.items())]
+
+
+def _key(step: Step, settings: Mapping[str, Any], *batches: list[dict[str, Any]]) -> str:
+    shapes = [[_shape(row) for row in batch] for batch in batches]
     base = (
         step.handle.fingerprint,
         step.state,
@@ -119,7 +122,8 @@ def _traced(step: Step, settings: dict[str, Any], train: Any, read: Any) -> Trac
     from nbpeft.fitting.live import Live
     from nbpeft.fitting.skeleton import as_fakes, bytes_of, skeleton
     from nbpeft.fitting.trace import trace
-    from nbpeft.fitting.way import on, way_of
+    from nbpeft.fitting.way import way_of
+    from nbpeft.seam.probe import bound
 
     handle = step.handle
     device = next(handle.root.parameters()).device
@@ -155,7 +159,7 @@ def _traced(step: Step, settings: dict[str, Any], train: Any, read: Any) -> Trac
                 "weights": sum(base.values()) + step.beside,
                 "adapter": max(own, step.extra_bytes),
             }
-            return trace(job, on(way, model), static, live)
+            return trace(job, bound(way, model), static, live)
 
 
 def kept_beside(handle: Handle, state: str, *, in_place: bool) -> int:

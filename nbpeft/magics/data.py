@@ -8,8 +8,11 @@ from nbpeft.data.looking.look import Look
 from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.typed import known_words, split_line
 
-FLAGS = {"columns", "eval", "max_length", "loss_on", "rows", "model", "tokenizer", "to"}
-TEXTS = frozenset({"rows", "model", "tokenizer", "to"})
+FLAGS = {
+    "columns", "eval", "max_length", "loss_on", "objective", "rows", "model", "tokenizer",
+    "to",
+}  # fmt: skip
+TEXTS = frozenset({"objective", "rows", "model", "tokenizer", "to"})
 
 
 def peft_data(line: str) -> Look | Exported:
@@ -21,6 +24,7 @@ def peft_data(line: str) -> Look | Exported:
     --eval X                     rows to hold out: which of them are trained on, too?
     --max-length N               tokens a row, the rest is cut (default: as in a run)
     --loss-on all|answers|last   which tokens are trained (default: answers)
+    --objective OBJECTIVE        read the rows as this one does: preferences for dpo (default: sft)
     --rows 0,5,9                 the rows to show, counted from 0
     --to openai|vertex           which service; every row is checked, none is left out
     --model X, --tokenizer X     which ones, when there are several

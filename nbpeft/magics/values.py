@@ -23,6 +23,7 @@ from nbpeft.magics.glance import (
     folders,
     linear_layers,
     models,
+    read_columns,
     rows,
     tokenizers,
 )
@@ -180,6 +181,6 @@ def _columns(
     taken = set(re.findall(r"(\w+)\s*[=:]", cursor.fragment))
     return ours, [
         Offer(offer.text + sign, offer.kind, offer.help)
-        for offer in fitting(ours, columns(variables, None))
+        for offer in fitting(ours, read_columns(cursor.given.get("objective", "sft")))
         if offer.text not in taken
     ]

@@ -218,6 +218,8 @@ def tab(tiny_pair, monkeypatch, working_folder):
             ["messages=", "instruction=", "input=", "output=", "prompt=", "completion=", "text="],
         ),
         ("%%finetune p --columns prompt=q,c|", ["completion="]),
+        ("%%finetune p --objective text --columns |", ["text="]),
+        ("%%finetune p --objective nosuch --columns |", []),
         ("%%finetune p --data chats --columns prompt=|", ["question", "answer"]),
         ("%%finetune p --data frame --columns completion=m|", ["'my answer'"]),
         ("%%finetune p --data frame\ncolumns: {completion: m|", ["my answer"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.reading.shapes import CHAT, Cell, Reading
+from nbpeft.data.reading.shapes import CHAT, REST, Cell, Reading
 from nbpeft.errors import DataError, quoted
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def _all_strings(table: pa.Table, reading: Reading) -> bool:
 
 
 def _check_row(row: Mapping[str, Any], reading: Reading, number: int, label: str) -> None:
-    kinds, cells = set(), {}
+    kinds: set[type] = set()
+    cells = dict(row)
     for ours, raw in row.items():
-        cells[ours] = raw
         cell = reading.format.columns[ours]
         if cell.optional and raw in (None, ""):
             continue
@@ -91,7 +91,7 @@ def _check_row(row: Mapping[str, Any], reading: Reading, number: int, label: str
         )
     if reading.format.problem is None:
         return
-    found = reading.format.problem(reading.format.example(cells))
+    found = reading.format.problem(reading.format.example({REST: {}} | cells))
     if found:
         raise _refusal(number, label, reading.columns[found[0]], found[1])
 
@@ -104,6 +104,8 @@ def _problem(value: object, cell: Cell) -> str | None:
     """What is wrong with a cell, and what to do about it; None when it's good."""
     if value is None:
         return "it is missing; fill it in or drop the row"
+    if cell.values is not None:
+        return None
     if isinstance(value, str):
         if not cell.string:
             return f"it is a string, {quoted(value)}; wanted is {cell.wants}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nbpeft.data.reading.alpaca import ALPACA
 from nbpeft.data.reading.examples import Chat, Example, Pair, Text
 from nbpeft.data.reading.feedback import FEEDBACK
 from nbpeft.data.reading.shapes import CHAT, Cell, Format
@@ -12,24 +13,6 @@ from nbpeft.data.reading.shapes import CHAT, Cell, Format
 
 def _messages(row: Mapping[str, Any]) -> Example:
     return Chat(row["messages"])
-
-
-def _alpaca(row: Mapping[str, Any]) -> Example:
-    asked = row["instruction"] + (f"\n\n{row['input']}" if row.get("input") else "")
-    return Chat(
-        [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]
-    )
-
-
-def _alpaca_python(cells: Mapping[str, str]) -> Mapping[str, str]:
-    asked = cells["instruction"]
-    if "input" in cells:
-        asked += f' + ("\\n\\n" + {cells["input"]} if {cells["input"]} else "")'
-    answered = cells["output"]
-    return {
-        "messages": f'[{{"role": "user", "content": {asked}}}, '
-        f'{{"role": "assistant", "content": {answered}}}]'
-    }
 
 
 def _prompt_completion(row: Mapping[str, Any]) -> Example:
@@ -59,24 +42,7 @@ FORMATS: dict[str, Format] = {
             },
             _messages,
         ),
-        # Stanford Alpaca (github.com/tatsu-lab/stanford_alpaca): the input is a context that
-        # stands under the instruction, a blank line between; its headings ("### Instruction:")
-        # are left out, since chats mark who speaks themselves.
-        Format(
-            "alpaca",
-            {
-                "instruction": Cell("a string", string=True),
-                "input": Cell(
-                    "a string, or nothing", string=True, optional=True, also=("context",)
-                ),
-                "output": Cell(
-                    "a string", string=True, also=("response", "answer", "completion", "target")
-                ),
-            },
-            _alpaca,
-            _alpaca_python,
-            "the input under the instruction, after a blank line",
-        ),
+        ALPACA,
         Format(
             "prompt_completion",
             {

@@ -8,8 +8,11 @@ from typing import Any
 
 from nbpeft.data.reading.examples import Example
 from nbpeft.data.reading.spellings import PLAIN, Spelling
+from nbpeft.data.reading.values import Values
 from nbpeft.errors import listed, quoted
 
+REST = " rest"
+"""Under which name `Format.example` gets a row's other columns; no column's own name."""
 CHAT = "a chat: a list of {role, content}"
 
 
@@ -33,6 +36,8 @@ class Cell:
     """Whether the column, or a cell of it, may be missing or empty."""
     spelled: bool = False
     """Whether a string that is a chat written down, such as a transcript, is read as that chat."""
+    values: Values | None = None
+    """What stands in a column of neither text nor chats."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,10 @@ class Format:
     """What is wrong with a row whose cells are good: a column of the format, and why."""
     mixed: bool = False
     """Whether strings and chats may stand in one row."""
+    after: str = ""
+    """The name of a format that is meant where both fit the same columns."""
+    rest: bool = False
+    """Whether a row's other columns go with it, as `REST` of what `example` is given."""
 
     @property
     def wants(self) -> str:
@@ -78,16 +87,19 @@ class Reading:
 
     def example(self, row: Mapping[str, Any]) -> Example:
         """A checked row, by the user's column names, as an example to train on."""
-        return self.format.example(
-            {ours: self.cell(ours, row[theirs]) for ours, theirs in self.columns.items()}
-        )
+        cells = {ours: self.cell(ours, row[theirs]) for ours, theirs in self.columns.items()}
+        if self.format.rest:
+            used = self.columns.values()
+            cells[REST] = {name: cell for name, cell in row.items() if name not in used}
+        return self.format.example(cells)
 
     def note(self, found: Sequence[str]) -> str:
         """How the data is read, and which of the columns `found` are not used, in a line."""
         columns = ", ".join(self._told(ours, theirs) for ours, theirs in self.columns.items())
         remark = self.format.remark if len(self.columns) == len(self.format.columns) else ""
         unused = [name for name in found if name not in self.columns.values()]
-        rest = f"; columns not used: {listed(map(shown, unused))}" if unused else ""
+        fate = "kept beside" if self.format.rest else "not used"
+        rest = f"; columns {fate}: {listed(map(shown, unused))}" if unused else ""
         remark = f"; {remark}" if remark else ""
         return f"rows are read as {self.format.name} ({columns}{remark}){rest}"
 

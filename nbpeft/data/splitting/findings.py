@@ -22,6 +22,8 @@ def notes_on_reading(parts: Sequence[Part]) -> list[str]:
         line = mapping(part.origin, part.reading, part.found) if part.origin else None
         if line and len(line) <= LONGEST:
             notes.append(f"{who}the same in Python: {line}")
+        if part.remark:
+            notes.append(who + part.remark)
     return notes
 
 

@@ -17,18 +17,12 @@ def refused(
     *,
     max_length: int,
     loss_on: LossOn,
-    whole: bool = False,
 ) -> str | None:
     """Why a run on these rows refuses to start, in one line; None where it may.
-
-    Args:
-        whole: whether no row may be without a token to train.
 
     Raw text may be trained without an end token where the user says so by --loss-on all: pieces of
     a longer text have no end.
     """
-    if whole and counts.dropped:
-        return no_room(counts, label, max_length)
     if not counts.rows:
         first = f"no row of {quoted(label)} has a token to train, beginning with row "
         first += f"{counts.dropped[0]}"
