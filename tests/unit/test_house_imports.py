@@ -36,6 +36,7 @@ LAYERS = (
         "comparison",
         "listing",
         "merging",
+        "rating",
         "holding",
         "attaching",
         "standing",
