@@ -56,7 +56,7 @@ class View:
         self._answers = [widgets.HTML() for _ in range(rating.most_answers)]
         self._panels = [self._panel(i) for i in range(rating.most_answers)]
         self.keys = widgets.Text(
-            placeholder="or click here, and type", layout=widgets.Layout(width="13em")
+            placeholder="keys: click here, and type", layout=widgets.Layout(width="15em")
         )
         self.keys.observe(self._on_type, "value")
         wrap = {"flex_flow": "row wrap"}
@@ -169,7 +169,7 @@ class View:
         import ipywidgets as widgets
 
         self.press(key)
-        if widgets.version_info >= (8,) and not self.rating.done:
+        if not widgets.__version__.startswith("7.") and not self.rating.done:
             self.keys.focus()  # so that keys go on from here, and none to the frontend's shortcuts
 
     def _on_type(self, change: Any) -> None:
