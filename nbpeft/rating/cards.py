@@ -18,17 +18,18 @@ def head_html(rating: Rating) -> str:
     skipped = sum(rated.outcome == "skipped" for rated in done)
     counts = [f"{count(len(done) - skipped)} rated"]
     counts += [f"{count(skipped)} skipped"] if skipped else []
-    asked = (
-        "How good is the answer, 1 to 5?"
-        if rating.request.mark
-        else "Which answer is better?"
-        if rating.most_answers == 2
-        else "Choose the answers in their order, the best first."
-    )
     return (
-        f"<b>{asked}</b> <span style='opacity: 0.7'>prompt {escape(rating.place)} · "
+        f"<b>{_question(rating)}</b> <span style='opacity: 0.7'>prompt {escape(rating.place)} · "
         f"{' · '.join(counts)}</span>"
     )
+
+
+def _question(rating: Rating) -> str:
+    if rating.request.mark:
+        return "How good is the answer, 1 to 5?"
+    if rating.most_answers == 2:
+        return "Which answer is better?"
+    return "Which of the others is best?" if rating.deck.placed else "Which answer is best?"
 
 
 def prompt_html(card: Card | None) -> str:

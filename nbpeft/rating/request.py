@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbpeft.coerce import coerce
+from nbpeft.comparison.request import numbers
 from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.request import option, typed
 from nbpeft.session.names import LONGEST
@@ -95,8 +96,8 @@ class RateRequest:
         """
         known_words(words, [typed(o.name) for o in rate_options()], MAGIC)
         given = {word: value for word, value in words.items() if value is not None}
-        if isinstance(given.get("rows"), str):
-            given["rows"] = given["rows"].strip("[]")
+        if isinstance(given.get("rows"), str | int):
+            given["rows"] = numbers(str(given["rows"]))
         hints = typing.get_type_hints(cls)
         known = {word: coerce(word, value, hints[word]) for word, value in given.items()}
         return cls(names=tuple(dict.fromkeys(names)), **known)

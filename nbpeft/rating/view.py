@@ -27,6 +27,8 @@ FINISH = "f"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _FRAME = "1px solid rgba(128, 128, 128, 0.4)"
 _MARKS = ("1 · bad", "2", "3", "4", "5 · good")
+_BESIDE = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}
+"""Answers in a row, by how many there are."""
 _RANKS = ("best", "second", "third", "fourth", "fifth", "sixth")
 
 
@@ -59,10 +61,13 @@ class View:
             placeholder="keys: click here, and type", layout=widgets.Layout(width="15em")
         )
         self.keys.observe(self._on_type, "value")
-        wrap = {"flex_flow": "row wrap"}
-        body = widgets.HBox(self._panels, layout=widgets.Layout(**wrap, align_items="stretch"))
+        beside = _BESIDE[rating.most_answers]
+        body = widgets.GridBox(
+            self._panels,
+            layout=widgets.Layout(grid_template_columns=f"repeat({beside}, minmax(0, 1fr))"),
+        )
         rest = [self.buttons[key] for key in self.buttons if not key.isdecimal()]
-        foot = widgets.HBox([*rest, self.keys], layout=widgets.Layout(**wrap))
+        foot = widgets.HBox([*rest, self.keys], layout=widgets.Layout(flex_flow="row wrap"))
         self.box = widgets.VBox([self._head, self._prompt, body, foot, self._note])
         rating.listen(self.refresh)
 
@@ -149,21 +154,18 @@ class View:
         buttons = widgets.HBox(
             [self.buttons[key] for key in own], layout=widgets.Layout(flex_flow="row wrap")
         )
-        layout = widgets.Layout(
-            border=_FRAME, padding="0.4em", margin="0.2em", flex="1 1 16em", min_width="14em"
-        )
+        layout = widgets.Layout(border=_FRAME, padding="0.4em", margin="0.2em")
         return widgets.VBox([buttons, self._answers[place]], layout=layout)
 
     def _label_ranks(self) -> None:
         """What a press of each answer's button says, or said."""
-        placed = self.rating.deck.placed
+        placed, two = self.rating.deck.placed, self.rating.most_answers == 2
         for key, button in self.buttons.items():
             if key.isdecimal():
-                place = int(key) - 1
-                rank = placed.index(place) if place in placed else len(placed)
-                word = _RANKS[rank] if self.rating.most_answers > 2 else "better"
-                button.description = f"{key} · {word}"
-                button.button_style = "success" if place in placed else ""
+                rank = placed.index(int(key) - 1) if int(key) - 1 in placed else None
+                open_ = f"{key} is better" if two else f"choose {key}"
+                button.description = open_ if rank is None else f"{key} is {_RANKS[rank]}"
+                button.button_style = "" if rank is None else "success"
 
     def _on_click(self, key: str) -> None:
         import ipywidgets as widgets
