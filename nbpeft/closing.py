@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nbpeft.errors import AdapterError
 from nbpeft.events import Finished
+from nbpeft.objectives import Measure
 from nbpeft.places import Outcome
-from nbpeft.rendering import bytes_size, count, duration, glimpse, nats, percent
+from nbpeft.recording import word
+from nbpeft.rendering import bytes_size, count, duration, figure, glimpse, nats, percent
 from nbpeft.session.record import Record
 
 
-def finished(record: Record, outcome: Outcome) -> Finished:
+def finished(record: Record, outcome: Outcome, measures: Sequence[Measure] = ()) -> Finished:
     """The closing table."""
     metrics = record.metrics
     rows = [("adapter", record.label + (" (stopped, partial)" if record.partial else ""))]
     if "held_out_loss" in metrics:
         before, after = metrics["held_out_loss_before"], metrics["held_out_loss"]
         rows.append(("held-out loss", f"{nats(before)} → {nats(after)}"))
+    rows += [row for measure in measures for row in _measured(measure, metrics)]
     if "loss" in metrics:
         rows.append(("training loss", nats(metrics["loss"])))
     rows += _samples(outcome)
@@ -34,6 +38,15 @@ def finished(record: Record, outcome: Outcome) -> Finished:
         ("use it", f"%peft_attach {record.name}   ·   %peft_compare base {record.name}"),
     ]
     return Finished(record.label, outcome.stopped, tuple(rows))
+
+
+def _measured(measure: Measure, metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Before and after, over the held-out rows where they were read; else over the run's own."""
+    key = word(measure.name)
+    where, prefix = ("held-out ", "held_out_") if f"held_out_{key}" in metrics else ("", "")
+    found = [metrics[k] for k in (f"{prefix}{key}_before", f"{prefix}{key}") if k in metrics]
+    told = " → ".join(figure(value, share=measure.share) for value in found)
+    return [(where + measure.name, told)] if told else []
 
 
 def stopped(record: Record, outcome: Outcome) -> str:

@@ -9,6 +9,17 @@ from nbpeft.plan import Plan
 
 
 @dataclass(frozen=True)
+class Figure:
+    """One thing that an objective measures beside its loss."""
+
+    name: str
+    """In a word or two: 'accuracy', 'reward margin'."""
+    value: float
+    share: bool = False
+    """Whether it is a part of 1, and shown in per cent."""
+
+
+@dataclass(frozen=True)
 class Planned:
     """The plan stands; nothing has been changed yet."""
 
@@ -53,6 +64,8 @@ class Progressed:
     """Bytes held by tensors on the model's GPU, else by this process; 0 where not read."""
     peak_memory: int = 0
     """The most of it since training began."""
+    figures: tuple[Figure, ...] = ()
+    """Of this step's rows, as the objective measures them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,8 @@ class Evaluated:
 
     step: int
     loss: float
+    figures: tuple[Figure, ...] = ()
+    """Of the held-out rows, as the objective measures them."""
 
 
 @dataclass(frozen=True)

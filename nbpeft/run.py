@@ -9,11 +9,9 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nbpeft import __version__
 from nbpeft.closing import finished, stopped, unsaved
 from nbpeft.config import settings as configured
 from nbpeft.errors import Stopped
@@ -28,12 +26,14 @@ from nbpeft.plan import Plan
 from nbpeft.precision.trap import biases_kept, trainable
 from nbpeft.prepare import Bindings, Prepared
 from nbpeft.quiet import quiet
+from nbpeft.recording import record_of
 from nbpeft.request import Request
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
 
 if TYPE_CHECKING:
     from nbpeft.mounts import Mount
+    from nbpeft.objectives import Reference
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def run(request: Request, session: Session, bindings: Bindings, events: Events) 
             return Run(ready.plan, None)
         with _reported(events), _scrubbed(), _on_base(ready), _guarded(ready):
             record, outcome, failure = _train(ready, session, events, stop)
-    events.emit(finished(record, outcome))
+    events.emit(finished(record, outcome, ready.objective.measures))
     if failure is not None:
         raise unsaved(record, failure) from failure
     if request.attach:
@@ -122,13 +122,14 @@ def _train(
                     lean=ready.lean,
                     checkpoint=_checkpointing(ready, session),
                     checkpoint_seconds=60 * configured().checkpoint_minutes,
+                    reference=_reference(ready, session, mount),
                     samples=configured().samples,
                 )
                 outcome = ready.place.train(job)
             if outcome.steps == 0:
                 raise Stopped(f"{ready.request.name} was stopped before its first step.")
             mount = _finished(ready, mount)
-            record = _record(ready, outcome)
+            record = record_of(ready, outcome)
             return _keep(ready, session, mount, record, outcome)
         finally:
             mount.detach(root)
@@ -141,7 +142,7 @@ def _checkpointing(ready: Prepared, session: Session) -> Callable[[Outcome], Non
 
     def keep(outcome: Outcome) -> None:
         assert outcome.resume is not None
-        session.shelf.put_unfinished(_record(ready, outcome), outcome.resume)
+        session.shelf.put_unfinished(record_of(ready, outcome), outcome.resume)
 
     return keep
 
@@ -160,6 +161,28 @@ def _mount(ready: Prepared) -> Mount:
         return ready.method.go_on(root, before.path)
     material = Material(ready.tokenizer, ready.rows.train)
     return ready.method.mount(root, ready.settings.method, material)
+
+
+def _reference(ready: Prepared, session: Session, mount: Mount) -> Reference:
+    """The policy at the run's start: the base, or the adapter that the run goes on from.
+
+    What is trained is put aside meanwhile, by its pointers.
+    """
+    handle, parent = ready.handle, ready.parent
+
+    @contextlib.contextmanager
+    def answering() -> Iterator[Any]:
+        mount.take_out(handle.root)
+        try:
+            if parent is not None:
+                session.mount(handle, parent)
+            label = None if parent is None else parent.label
+            with handle.answering_as(label, ready.plan.state) as model:
+                yield model
+        finally:
+            mount.put_in(handle.root)
+
+    return answering
 
 
 def _time_left(ready: Prepared) -> float | None:
@@ -209,57 +232,6 @@ def _keep(
         session.shelf.drop_resume(ready.resumed)
     session.shelf.drop_unfinished(record.name)
     return session.keep(handle, record, mount), outcome, None
-
-
-def _record(ready: Prepared, outcome: Outcome) -> Record:
-    tail = [loss for _, loss in outcome.losses[-max(1, len(outcome.losses) // 10) :]]
-    metrics: dict[str, float] = {
-        "steps": outcome.steps,
-        "seconds": round(outcome.seconds, 3),
-        "peak_memory": outcome.peak_memory,
-    }
-    if tail:
-        metrics["loss"] = sum(tail) / len(tail)
-    if outcome.held_out:
-        metrics["held_out_loss_before"] = outcome.held_out[0][1]
-    if outcome.held_out[1:]:
-        metrics["held_out_loss"] = outcome.held_out[-1][1]
-    if ready.resumed is not None:
-        metrics["seconds"] += ready.resumed.metrics.get("seconds", 0.0)
-    rows = ready.rows
-    return Record(
-        name=ready.request.name,
-        version=ready.plan.version,
-        method=ready.method.name,
-        objective=ready.objective.name,
-        model=ready.handle.fingerprint,
-        trainable_parameters=ready.plan.trainable_parameters,
-        total_parameters=ready.plan.total_parameters,
-        metrics=metrics,
-        losses=tuple(outcome.losses),
-        held_out=tuple(outcome.held_out),
-        request=ready.request.to_dict(),
-        settings={"method": ready.settings.method, "trainer": ready.settings.trainer},
-        data={
-            "fingerprint": rows.fingerprint,
-            "rendering": rows.rendering.to_dict(),
-            "prompts": list(rows.sample_prompts),
-        },
-        parent=ready.parent.label if ready.parent else None,
-        partial=outcome.stopped,
-        state=ready.plan.state,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=library_versions(),
-    )
-
-
-def library_versions() -> dict[str, str]:
-    """Of the libraries that decide what an adapter is."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("torch", "transformers", "peft", "trl")} | {
-        "nbpeft": __version__
-    }
 
 
 @contextlib.contextmanager

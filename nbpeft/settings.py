@@ -164,7 +164,9 @@ class Fields:
     def __init__(self, method: Method, objective: Objective | None) -> None:
         self.of_method = _config_fields(method.config_class())
         self.of_trainer = {} if objective is None else _config_fields(objective.config_class())
-        self.aliases = (TRAINER_ALIASES if objective else {}) | dict(method.aliases)
+        self.aliases = dict(method.aliases)
+        if objective is not None:
+            self.aliases = TRAINER_ALIASES | dict(objective.aliases) | self.aliases
         self.reserved = method.reserved
         if objective is not None:
             self.reserved |= objective.reserved | TRAINER_RESERVED

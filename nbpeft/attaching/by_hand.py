@@ -13,9 +13,9 @@ from nbpeft.guard import random_state, restore_random_state
 from nbpeft.methods import Material, Method, methods
 from nbpeft.plan import Weights
 from nbpeft.precision.trap import keep_trainable
+from nbpeft.recording import library_versions
 from nbpeft.rendering import Table, bytes_size, count, percent
 from nbpeft.rendering.plans import weights_text
-from nbpeft.run import library_versions
 from nbpeft.session.models import Handle
 from nbpeft.session.names import check_name
 from nbpeft.session.record import Record

@@ -8,6 +8,7 @@ together) and loss (what is minimised). To add one, write one file here that cal
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,22 @@ from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from nbpeft.data import Mix, Rows, Source
+
+
+Reference = Callable[[], AbstractContextManager[Any]]
+"""`with reference() as model:` the policy as it was at the run's start answers, in eval mode."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing that an objective measures beside its loss."""
+
+    key: str
+    """What the trainer logs it as; of held-out rows with `eval_` before it."""
+    name: str
+    """In a word or two, for people: 'accuracy'."""
+    share: bool = False
+    """Whether it is a part of 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +50,12 @@ class Objective:
     """On the method's learning rate."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the trainer's config that differ from the library's defaults."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """nbpeft's word -> the field of the trainer's config."""
     reserved: frozenset[str] = frozenset()
     """Fields of the trainer's config that nbpeft sets itself."""
+    measures: tuple[Measure, ...] = ()
+    """What is shown and kept beside the loss, the most telling first."""
 
     def on(self, architecture: Architecture) -> Objective:
         """This objective as such a model is trained by it: itself, unless its seam differs."""
@@ -76,6 +97,15 @@ class Objective:
             What slows the run down, in plain words, where a user would wonder; ''.
         """
         return ""
+
+    def begin(self, trainer: Any, reference: Reference) -> None:
+        """Called before the first step, with all in place that makes the run fast.
+
+        Args:
+            reference: makes the model answer as the policy at the run's start: the base, or the
+                adapter that the run goes on from. Never within a forward that is to be gone back
+                through.
+        """
 
 
 objectives: Registry[Objective] = Registry("objective", "nbpeft.objectives")

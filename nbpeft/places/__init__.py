@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nbpeft.data import Rows
     from nbpeft.methods import Method
-    from nbpeft.objectives import Objective
+    from nbpeft.objectives import Objective, Reference
     from nbpeft.places.stop import Stop
 
 
@@ -47,6 +47,8 @@ class Job:
     """Keeps the state that a run has come to (`Outcome.resume`), should the kernel be killed."""
     checkpoint_seconds: float = 0.0
     """How long to wait from one to the next."""
+    reference: Reference | None = None
+    """Makes the model answer as the policy at the run's start; None where a step is only traced."""
     samples: bool = True
     """Whether a prompt of the data is answered before training and with each evaluation."""
 
@@ -62,6 +64,10 @@ class Outcome:
     """(step, training loss), nats a trained token."""
     held_out: list[tuple[int, float]] = field(default_factory=list)
     """(step, held-out loss); step 0 is before training."""
+    figures: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """By the name of a measure: (step, value over its rows)."""
+    held_out_figures: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """Likewise, over the held-out rows."""
     samples: list[Sampled] = field(default_factory=list)
     """One prompt's answers, in the order of steps."""
     tokens_per_second: float = 0.0

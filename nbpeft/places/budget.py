@@ -20,7 +20,7 @@ from nbpeft.places import Job
 from nbpeft.rendering import duration
 
 if TYPE_CHECKING:
-    from nbpeft.places.kernel import _Watch
+    from nbpeft.places.watch import Watch
 
 UNKNOWN = 10**6
 """Steps of a run that only time limits, until it is known how many fit."""
@@ -47,11 +47,9 @@ def seconds_of(text: str) -> float:
 
 
 class Budget:
-    """The trainer's callback that sets the number of steps; beside `_Watch`, and after it."""
+    """The trainer's callback that sets the number of steps; beside `Watch`, and after it."""
 
-    def __init__(
-        self, job: Job, watch: _Watch, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, job: Job, watch: Watch, clock: Callable[[], float] = time.monotonic) -> None:
         assert job.budget is not None
         self.trainer: Any = None
         """Set once it is made: its schedule is made anew."""

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.events import Evaluated, Progressed, Started
 from nbpeft.optimizers import optimizers_apart
 from nbpeft.places import Job, Outcome, places
-from nbpeft.places.budget import UNKNOWN, Budget
+from nbpeft.places.budget import Budget
 from nbpeft.places.fast import fast
-from nbpeft.places.memory import Memory
-from nbpeft.places.moved import Moved
 from nbpeft.places.out_of_memory import Halving, Keeping
-from nbpeft.places.sampling import Sampler
 from nbpeft.places.states import Checkpoints, load_trained, save_trained, stripped
+from nbpeft.places.watch import Watch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,6 +36,8 @@ class Kernel:
         try:
             with fast(job, trainer), optimizers_apart(), job.stop.interruptible():
                 trainer.data_collator = Keeping(trainer.data_collator)
+                if job.reference is not None:
+                    job.objective.begin(trainer, job.reference)
                 trainer.train(resume_from_checkpoint=job.resume_from and str(job.resume_from))
         except KeyboardInterrupt:
             outcome.stopped = True
@@ -61,12 +60,12 @@ places.add(Kernel())
 def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) -> Any:
     """The objective's trainer, silenced, watched, and with the seam's loss.
 
-    `watching` is its callback's class, made from (job, outcome): `_Watch`, unless the step is to
+    `watching` is its callback's class, made from (job, outcome): `Watch`, unless the step is to
     be looked at and not trained. It has a `memory`, which is asked to `look` after each forward.
     """
     from transformers import PrinterCallback, TrainerCallback
 
-    watch = type("Watch", (watching or _Watch, TrainerCallback), {})(job, outcome)
+    watch = type("Watch", (watching or Watch, TrainerCallback), {})(job, outcome)
     callbacks = [watch]
     if job.checkpoint is not None:
         callbacks.append(type("Checkpoints", (Checkpoints, TrainerCallback), {})(job, outcome))
@@ -169,135 +168,3 @@ def _arguments(job: Job) -> Any:
     _ = arguments.device
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
-
-
-def evaluation_steps(steps: int, rows_seen: int, held_out_rows: int) -> set[int]:
-    """When to read the held-out rows: the last step always, between as often as it stays cheap.
-
-    A held-out row costs a third of a trained one (no backward); the evaluations together stay
-    within a tenth of the training, at most eight.
-    """
-    affordable = int(0.3 * rows_seen / max(1, held_out_rows))
-    count = max(1, min(8, affordable))
-    return {round(steps * (i + 1) / count) for i in range(count)}
-
-
-class _Watch:
-    """The trainer's callback: tells the events, asks for evaluations, looks for Stop."""
-
-    def __init__(self, job: Job, outcome: Outcome) -> None:
-        self.job = job
-        self.outcome = outcome
-        self.in_step = False
-        self.began = time.monotonic()
-        self.aside = 0.0
-        """Seconds that went to evaluations and samples, and since when one of them goes on."""
-        self.aside_since: float | None = None
-        self.evaluate_at: set[int] = set()
-        self.sampler = Sampler(job)
-        self.moved = Moved(job.model, job.method)
-        device = next(job.model.parameters()).device
-        self.memory = Memory(device)
-        outcome.device = str(device)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Announce the run; measure the held-out loss before the first step."""
-        self.began = self.aside_since = time.monotonic()
-        unknown = self.job.budget is not None and state.max_steps == UNKNOWN
-        steps = 0 if unknown else state.max_steps
-        self.job.events.emit(Started(self.job.name, steps, done=state.global_step))
-        self.evaluate_at = self.evaluations(args, state.max_steps)
-        self._recall(state)
-        if self.job.resume_from is None:
-            self._sample(0, always=True)
-        return control
-
-    def evaluations(self, args: Any, steps: int) -> set[int]:
-        """When a run of so many steps looks at held-out rows."""
-        held_out = self.job.rows.held_out
-        seen = steps * args.train_batch_size * args.gradient_accumulation_steps
-        # Without held-out rows there is a sample to read all the same.
-        return evaluation_steps(steps, seen, 0 if held_out is None else len(held_out))
-
-    def _recall(self, state: Any) -> None:
-        """A resumed run goes on with the curve of its first part."""
-        for entry in state.log_history:
-            if "loss" in entry:
-                self.outcome.losses.append((entry["step"], entry["loss"]))
-            if "eval_loss" in entry:
-                self.outcome.held_out.append((entry["step"], entry["eval_loss"]))
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Training goes on: what took place since the last step was something else."""
-        if self.aside_since is not None:
-            self.aside += time.monotonic() - self.aside_since
-            self.aside_since = None
-        self.job.method.before_step(self.job.model, state.global_step + 1)
-        self.moved.before_step()
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """From here to the step's end the weights are between two states."""
-        self.in_step = True
-        self.moved.before_update()
-
-    def on_optimizer_step(
-        self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any
-    ) -> None:
-        """See what the optimizer did, then let the method act while the gradients are there."""
-        rising = state.global_step < args.get_warmup_steps(state.max_steps)
-        self.moved.after_update(optimizer, step=state.global_step + 1, rising=rising)
-        self.job.method.after_step(self.job.model, state.global_step + 1)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """The step is whole: see what is due."""
-        self.in_step = False
-        if self.job.stop.asked and state.global_step < state.max_steps:
-            control.should_training_stop = True
-            control.should_save = True
-        elif state.global_step in self.evaluate_at and self.job.rows.held_out is not None:
-            control.should_evaluate = True
-        return control
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A whole run has trained something."""
-        if state.global_step >= state.max_steps:
-            self.moved.finish()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """One training loss a step; where an evaluation is due, a sample goes before it."""
-        if not logs or "loss" not in logs:
-            return
-        now = time.monotonic()
-        tokens = int(logs.get("num_tokens", 0))
-        self.outcome.tokens_per_second = tokens / max(1e-9, now - self.began - self.aside)
-        self.outcome.losses.append((state.global_step, logs["loss"]))
-        self.job.events.emit(
-            Progressed(
-                step=state.global_step,
-                steps=0 if state.max_steps == UNKNOWN else state.max_steps,
-                loss=logs["loss"],
-                learning_rate=logs["learning_rate"],
-                seconds=now - self.began,
-                tokens=tokens,
-                tokens_per_second=self.outcome.tokens_per_second,
-                memory=self.memory.now,
-                peak_memory=self.memory.peak,
-            )
-        )
-        if state.global_step in self.evaluate_at and not self.job.stop.asked:
-            self.aside_since = now
-            self._sample(state.global_step, always=state.global_step >= state.max_steps)
-
-    def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any
-    ) -> None:
-        """One held-out loss."""
-        if metrics and "eval_loss" in metrics:
-            self.outcome.held_out.append((state.global_step, metrics["eval_loss"]))
-            self.job.events.emit(Evaluated(state.global_step, metrics["eval_loss"]))
-
-    def _sample(self, step: int, *, always: bool) -> None:
-        sample = self.sampler.sample(step, always=always)
-        if sample is not None:
-            self.outcome.samples.append(sample)
-            self.job.events.emit(sample)

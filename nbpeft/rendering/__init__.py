@@ -9,7 +9,7 @@ from nbpeft.rendering.escaping import escape, glimpse, plain
 from nbpeft.rendering.figure import WIDTH
 from nbpeft.rendering.histogram import histogram_png
 from nbpeft.rendering.marked import Marked, Span, differences, light
-from nbpeft.rendering.numbers import bytes_size, count, duration, nats, percent
+from nbpeft.rendering.numbers import bytes_size, count, duration, figure, nats, percent
 from nbpeft.rendering.plans import plan_table, setting_text
 from nbpeft.rendering.sparkline import curve_html
 from nbpeft.rendering.table import Table
@@ -31,6 +31,7 @@ __all__ = [
     "differences",
     "duration",
     "escape",
+    "figure",
     "glimpse",
     "histogram_png",
     "light",

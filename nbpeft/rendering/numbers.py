@@ -54,6 +54,13 @@ def nats(loss: float) -> str:
     return f"{loss:.3g}" if abs(loss) < 1 else f"{float(f'{loss:.3g}'):,.0f}"
 
 
+def figure(value: float, *, share: bool = False) -> str:
+    """What an objective measures: 0.123, -4.56, 78.9; a `share` of 1 in per cent: 93.8%."""
+    if share and math.isfinite(value):
+        return percent(round(100 * value, 1))
+    return nats(value) if abs(value) < 10 or not math.isfinite(value) else f"{value:,.1f}"
+
+
 def _three_digits(size: float) -> str:
     return f"{size:.1f}" if size < 99.95 else f"{size:.0f}"
 

@@ -28,12 +28,36 @@ NAME = "nbpeft_rows"
 
 
 @dataclass(frozen=True)
+class Keys:
+    """What the rows see, where some see tokens of another before their own."""
+
+    lengths: tuple[int, ...]
+    """How many tokens each row sees."""
+    places: torch.Tensor
+    """Where these stand in the sequence, row by row."""
+    ends: torch.Tensor | None = None
+    """As `Layout` has them, of the keys."""
+
+
+@dataclass(frozen=True)
 class Layout:
     """How the rows of the sequence at hand lie."""
 
     lengths: tuple[int, ...]
     ends: torch.Tensor | None = None
     """Of CUDA's kernel: 0 and the end of each row, (rows + 1) int32."""
+    keys: Keys | None = None
+    """None where each row sees its own tokens only."""
+
+    @property
+    def key_lengths(self) -> tuple[int, ...]:
+        """How many tokens each row sees."""
+        return self.lengths if self.keys is None else self.keys.lengths
+
+    @property
+    def key_ends(self) -> torch.Tensor | None:
+        """As `ends`, of what is seen."""
+        return self.ends if self.keys is None else self.keys.ends
 
 
 _now: list[Layout] = []
@@ -51,13 +75,28 @@ class Attention:
         self._configs = [c for c in found if "_attn_implementation_internal" in vars(c)]
 
     @contextlib.contextmanager
-    def over(self, lengths: Sequence[int], starts: torch.Tensor) -> Iterator[None]:
-        """Inside, forwards and backwards are of one sequence with rows of these lengths."""
+    def over(
+        self,
+        lengths: Sequence[int],
+        starts: torch.Tensor,
+        keys: tuple[Sequence[int], torch.Tensor, torch.Tensor] | None = None,
+    ) -> Iterator[None]:
+        """Inside, forwards and backwards are of one sequence with rows of these lengths.
+
+        Args:
+            starts: (rows) where they begin.
+            keys: where rows see tokens of others before their own: how many each sees, where these
+                stand, and where the first of each row is among them.
+        """
         from transformers import AttentionInterface
 
         AttentionInterface.register(NAME, attend)
         before = [vars(config)["_attn_implementation_internal"] for config in self._configs]
-        _now.append(Layout(tuple(lengths), _ends(starts, sum(lengths))))
+        seen_by = None
+        if keys is not None:
+            of_keys, places, firsts = keys
+            seen_by = Keys(tuple(of_keys), places, _ends(firsts, sum(of_keys)))
+        _now.append(Layout(tuple(lengths), _ends(starts, sum(lengths)), seen_by))
         try:
             for config in self._configs:
                 vars(config)["_attn_implementation_internal"] = NAME
@@ -123,6 +162,8 @@ def attend(  # noqa: PLR0917  as transformers calls it
     asked = Asked(scale, sliding_window, softcap, s_aux, dropout)
     with _without_autocast(query) as dtype:
         q, k, v = (t.to(dtype or value.dtype) for t in (query, key, value))
+        if layout.keys is not None:
+            k, v = (t.index_select(2, layout.keys.places) for t in (k, v))
         if softcap is not None or s_aux is not None:
             out = _written_out(q, k, v, layout, asked)
         elif _has_varlen(q, v, dropout):
@@ -130,7 +171,8 @@ def attend(  # noqa: PLR0917  as transformers calls it
         elif q.device.type == "cpu" and str(q.dtype) == "torch.bfloat16" and not dropout:
             from nbpeft.seam.rows import attention
 
-            out = attention(q[0], k[0], v[0], layout.lengths, scale, sliding_window).unsqueeze(0)
+            own, seen_by = layout.lengths, layout.key_lengths
+            out = attention(q[0], k[0], v[0], own, scale, sliding_window, seen_by).unsqueeze(0)
         else:
             out = _sdpa(q, k, v, layout, asked)
     return out, None
@@ -187,11 +229,11 @@ def _varlen(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, asked: Asked
 ) -> torch.Tensor:
     q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))
-    longest = max(layout.lengths)
+    longest, most = max(layout.lengths), max(layout.key_lengths)
     # The kernel counts the tokens before a token, without itself.
     left = -1 if asked.window is None else asked.window - 1
     out = _varlen_module()["varlen_attn"](
-        q, k, v, layout.ends, layout.ends, longest, longest,
+        q, k, v, layout.ends, layout.key_ends, longest, most,
         scale=asked.scale, window_size=(left, 0), enable_gqa=q.shape[1] != k.shape[1],
     )  # fmt: skip
     made: torch.Tensor = out.unsqueeze(0)
@@ -206,12 +248,12 @@ def _sdpa(
 
     made = []
     for q, k, v in _rows(query, key, value, layout):
-        length = q.shape[2]
-        limited = asked.window is not None and asked.window < length
+        asking, keys = q.shape[2], k.shape[2]
+        limited = asking < keys or (asked.window is not None and asked.window < keys)
         made.append(
             torch.nn.functional.scaled_dot_product_attention(
                 q, k, v,
-                attn_mask=seen(length, asked.window, q.device) if limited else None,
+                attn_mask=seen(asking, keys, asked.window, q.device) if limited else None,
                 dropout_p=asked.dropout, is_causal=not limited, scale=asked.scale,
                 enable_gqa=q.shape[1] != k.shape[1],
             )
@@ -231,12 +273,13 @@ def _written_out(
         scores = q @ keys.transpose(2, 3) * asked.scale
         if asked.softcap is not None:
             scores = torch.tanh(scores / asked.softcap) * asked.softcap
-        scores = scores.masked_fill(~seen(q.shape[2], asked.window, q.device), -torch.inf)
+        mask = seen(q.shape[2], k.shape[2], asked.window, q.device)
+        scores = scores.masked_fill(~mask, -torch.inf)
         if asked.sinks is not None:
             sink = asked.sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
             scores = torch.cat([scores, sink], -1)
         fine = torch.promote_types(q.dtype, torch.float32)
-        weights = torch.softmax(scores, -1, dtype=fine).to(q.dtype)[..., : q.shape[2]]
+        weights = torch.softmax(scores, -1, dtype=fine).to(q.dtype)[..., : k.shape[2]]
         made.append(torch.nn.functional.dropout(weights, asked.dropout) @ values)
     return torch.cat(made, 2).transpose(1, 2)
 
@@ -244,13 +287,15 @@ def _written_out(
 def _rows(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    lengths = list(layout.lengths)
-    return zip(*(t.split(lengths, 2) for t in (query, key, value)), strict=True)
+    own, seen_by = list(layout.lengths), list(layout.key_lengths)
+    parts = (query.split(own, 2), key.split(seen_by, 2), value.split(seen_by, 2))
+    return zip(*parts, strict=True)
 
 
-def seen(length: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """(length, length): whether the token of a line sees the one of a column."""
+def seen(asking: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """(asking, keys): whether the token of a line sees the one of a column; the last are one."""
     import torch
 
-    whole = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-    return whole if window is None else whole.triu(1 - window)
+    ahead = keys - asking
+    whole = torch.ones(asking, keys, dtype=torch.bool, device=device).tril(ahead)
+    return whole if window is None else whole.triu(ahead + 1 - window)

@@ -79,8 +79,6 @@ def _with(rows: Sequence[Any], lengths: Sequence[int]) -> zip[tuple[Any, int]]:
 
 def _scored(rows: Sequence[dict[str, Any]], starts: Sequence[int]) -> dict[str, Any]:
     """Which positions are scored, against what; a row's last position has no next token."""
-    import torch
-
     scored: list[int] = []
     targets: list[int] = []
     for row, start in _with(rows, starts):
@@ -88,6 +86,12 @@ def _scored(rows: Sequence[dict[str, Any]], starts: Sequence[int]) -> dict[str, 
             if label != NOT_TRAINED:
                 scored.append(position)
                 targets.append(label)
+    return _labelled(scored, targets)
+
+
+def _labelled(scored: Sequence[int], targets: Sequence[int]) -> dict[str, Any]:
+    import torch
+
     labels = torch.tensor(targets, dtype=torch.long)
     # Under both names: by the second the trainer knows that they are shifted, and counts them all.
     return {

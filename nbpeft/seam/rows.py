@@ -23,9 +23,10 @@ KEPT = 128
 
 
 class Block(NamedTuple):
-    """Queries from `start` to `end` see keys from `first` to `end`."""
+    """Queries from `start` to `end` see keys from `first` to `last`; the last ones are one token."""
 
     first: int
+    last: int
     start: int
     end: int
 
@@ -37,6 +38,7 @@ def attention(  # noqa: PLR0917  six plain values
     lengths: Sequence[int],
     scale: float,
     window: int | None = None,
+    key_lengths: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """Attention of each row to itself and to what comes before it in the row.
 
@@ -46,22 +48,26 @@ def attention(  # noqa: PLR0917  six plain values
         value: (key heads, tokens, width of values).
         lengths: tokens of each row; together all tokens.
         window: how many tokens back a token sees, itself counted; None for all of its row.
+        key_lengths: keys of each row, where they are more than its tokens: those before them.
 
     Returns:
         (tokens, heads, width of values), contiguous.
     """
-    made: torch.Tensor = _Rows.apply(query, key, value, tuple(lengths), scale, window)
+    spans = tuple(zip(lengths, key_lengths or lengths, strict=True))
+    made: torch.Tensor = _Rows.apply(query, key, value, spans, scale, window)
     return made
 
 
-def blocks(lengths: Sequence[int], window: int | None) -> Iterator[Block]:
-    """The rows, cut into blocks of queries."""
-    begin = 0
-    for length in lengths:
+def blocks(spans: Sequence[tuple[int, int]], window: int | None) -> Iterator[Block]:
+    """The rows, each of so many queries and so many keys, cut into blocks of queries."""
+    begin = keys = 0
+    for length, seen in spans:
+        ahead = keys + seen - begin - length
         for start in range(begin, begin + length, BLOCK):
-            first = begin if window is None else max(begin, start - window + 1)
-            yield Block(first, start, min(start + BLOCK, begin + length))
-        begin += length
+            first = keys if window is None else max(keys, start + ahead - window + 1)
+            end = min(start + BLOCK, begin + length)
+            yield Block(first, end + ahead, start, end)
+        begin, keys = begin + length, keys + seen
 
 
 class _Rows(torch.autograd.Function):
@@ -73,7 +79,7 @@ class _Rows(torch.autograd.Function):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        lengths: tuple[int, ...],
+        spans: tuple[tuple[int, int], ...],
         scale: float,
         window: int | None,
     ) -> torch.Tensor:
@@ -81,15 +87,15 @@ class _Rows(torch.autograd.Function):
         # Scaled once, here, and not every matrix of scores.
         q, k, v = _shared(query * scale, len(key)), key.contiguous(), value.contiguous()
         out = query.new_empty(tokens, *q.shape[:2], value.shape[-1])
-        masks, kept = _Masks(q, lengths, window), []
-        for block in blocks(lengths, window):
+        masks, kept = _Masks(q, spans, window), []
+        for block in blocks(spans, window):
             weights = _weights(q, k, block, masks)
-            answer = torch.bmm(weights, v[:, block.first : block.end])
+            answer = torch.bmm(weights, v[:, block.first : block.last])
             out[block.start : block.end] = _apart(answer, q.shape[1]).permute(2, 0, 1, 3)
-            if block.end - block.first <= KEPT:
+            if block.last - block.first <= KEPT:
                 kept.append(weights)
         ctx.save_for_backward(q, k, v, *kept)
-        ctx.lengths, ctx.scale, ctx.window = lengths, scale, window
+        ctx.spans, ctx.scale, ctx.window = spans, scale, window
         return out.view(tokens, heads, value.shape[-1])
 
     @staticmethod
@@ -98,11 +104,11 @@ class _Rows(torch.autograd.Function):
         few, group, tokens, _ = q.shape
         grad = _shared(grad.transpose(0, 1), few)
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        masks, waiting = _Masks(q, ctx.lengths, ctx.window), iter(kept)
-        for block in blocks(ctx.lengths, ctx.window):
-            small = block.end - block.first <= KEPT
+        masks, waiting = _Masks(q, ctx.spans, ctx.window), iter(kept)
+        for block in blocks(ctx.spans, ctx.window):
+            small = block.last - block.first <= KEPT
             weights = next(waiting) if small else _weights(q, k, block, masks)
-            seen = slice(block.first, block.end)
+            seen = slice(block.first, block.last)
             asked = slice(block.start, block.end)
             given = grad[:, :, asked].flatten(1, 2)
             dv[:, seen] += torch.bmm(weights.transpose(1, 2), given)
@@ -127,7 +133,7 @@ def _apart(joined: torch.Tensor, group: int) -> torch.Tensor:
 def _weights(query: torch.Tensor, key: torch.Tensor, block: Block, masks: _Masks) -> torch.Tensor:
     """The softmax of a block: (key heads, group x queries, keys)."""
     asked = query[:, :, block.start : block.end]
-    scores = torch.bmm(asked.flatten(1, 2), key[:, block.first : block.end].transpose(1, 2))
+    scores = torch.bmm(asked.flatten(1, 2), key[:, block.first : block.last].transpose(1, 2))
     masks.add_to(_apart(scores, query.shape[1]), block)
     return torch.softmax(scores, -1)
 
@@ -135,10 +141,12 @@ def _weights(query: torch.Tensor, key: torch.Tensor, block: Block, masks: _Masks
 class _Masks:
     """Minus infinity where a query doesn't see a key, for all blocks of one call."""
 
-    def __init__(self, like: torch.Tensor, lengths: Sequence[int], window: int | None) -> None:
+    def __init__(
+        self, like: torch.Tensor, spans: Sequence[tuple[int, int]], window: int | None
+    ) -> None:
         self._window = window
         self._like = like
-        longest = min(BLOCK, max(lengths))
+        longest = min(BLOCK, max(length for length, _ in spans))
         # Of a block's own keys; those of earlier blocks are all seen.
         self._later = like.new_full((longest, longest), -torch.inf).triu_(1)
 

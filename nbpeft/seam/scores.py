@@ -10,16 +10,51 @@ from __future__ import annotations
 import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from nbpeft.seam.attention import Attention
     from nbpeft.seam.head import Head
 
 READ = ("input_ids", "attention_mask", "position_ids")
 """What of a batch the body reads."""
+
+
+class Scores(Protocol):
+    """Scores batches."""
+
+    def over(self, batch: dict[str, Any]) -> AbstractContextManager[None]:
+        """What must be entered around scoring a batch *and* its backward pass."""
+
+    def scores(self, batch: dict[str, Any]) -> torch.Tensor:
+        """(trained tokens) fp32, nats; none for a batch that trains nothing."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Scores padded batches by the model's own forward, whatever it is; all logits are made."""
+
+    model: nn.Module
+
+    def over(self, batch: dict[str, Any]) -> AbstractContextManager[None]:
+        """Nothing: padding is masked."""
+        return contextlib.nullcontext()
+
+    def scores(self, batch: dict[str, Any]) -> torch.Tensor:
+        """As `Scores` has it."""
+        import torch
+
+        ids = batch["input_ids"]
+        logits = self.model(
+            input_ids=ids, attention_mask=batch["attention_mask"], use_cache=False
+        ).logits
+        # A soft prompt's own positions come first.
+        wanted = logits[:, -ids.shape[1] :].flatten(0, 1).index_select(0, batch["scored"])
+        logs = torch.log_softmax(wanted.float(), -1)
+        return logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -33,7 +68,10 @@ class Scorer:
         """What must be entered around scoring a batch *and* its backward pass."""
         if "attention_mask" in batch:
             return contextlib.nullcontext()
-        return self.attention.over(batch["lengths"], batch["starts"])
+        keys = None
+        if "keys" in batch:
+            keys = batch["key_lengths"], batch["keys"], batch["key_starts"]
+        return self.attention.over(batch["lengths"], batch["starts"], keys)
 
     def scores(self, batch: dict[str, Any]) -> torch.Tensor:
         """(trained tokens) fp32, nats; none for a batch that trains nothing."""

@@ -65,6 +65,7 @@ def _figures(progress: Progress) -> Table:
         figures["loss"] = nats(latest.loss)
     if progress.held_out is not None:
         figures["held-out loss"] = _change(progress)
+    figures.update(progress.figures)
     if progress.latest is not None:
         figures["learning rate"] = f"{progress.latest.learning_rate:.2e}"
         figures["tokens/s"] = progress.speed

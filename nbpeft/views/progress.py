@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nbpeft.events import Evaluated, Failed, Finished, Progressed, Sampled, Started
-from nbpeft.rendering import Table, count, duration, glimpse, nats, plain, thin
+from nbpeft.rendering import Table, count, duration, figure, glimpse, nats, plain, thin
 
 _KEPT = 1_000
 
@@ -91,6 +91,7 @@ class Progress:
             parts = [f"step {self.latest.step}{of}"]
             parts += [f"loss {nats(self.latest.loss)}"]
         parts += [self.held_out_text] if self.held_out is not None else []
+        parts += [f"{name} {value}" for name, value in self.figures.items()]
         if self.latest is not None:
             parts += [f"{self.speed} tokens/s"] if self.speed else []
             parts += [duration(self.latest.seconds)]
@@ -101,7 +102,8 @@ class Progress:
     def held_out_line(self) -> str:
         """The latest held-out loss, and where it was read."""
         at = f"at step {self.held_out.step}" if self.held_out and self.latest else ""
-        return self._line([f"{self.held_out_text} {at}".rstrip()])
+        figures = [f"{name} {value}" for name, value in self.figures.items()]
+        return self._line([f"{self.held_out_text} {at}".rstrip(), *figures])
 
     @property
     def sample_line(self) -> str:
@@ -128,6 +130,23 @@ class Progress:
             return f"held-out {nats(self.held_out.loss)} before"
         since = f" ({nats(self.before.loss)} before)" if self.before else ""
         return f"held-out {nats(self.held_out.loss)}{since}"
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """What the objective measures: over the held-out rows, and else over the latest step's."""
+        found: dict[str, str] = {}
+        if self.held_out is not None:
+            before = {f.name: f for f in self.before.figures} if self.before else {}
+            for now in self.held_out.figures:
+                known = [before[now.name]] if now.name in before else []
+                values = known if self.held_out is self.before else [*known, now]
+                told = [figure(f.value, share=f.share) for f in values]
+                found[f"held-out {now.name}"] = " → ".join(told)
+        if self.latest is not None:
+            for now in self.latest.figures:
+                if f"held-out {now.name}" not in found:
+                    found[now.name] = figure(now.value, share=now.share)
+        return found
 
     @property
     def speed(self) -> str:

@@ -18,8 +18,8 @@ chats = nbpeft.load_data("pirate")
 HELD = """
 import time
 from pathlib import Path
-from nbpeft.places.kernel import _Watch
-on_log = _Watch.on_log
+from nbpeft.places.watch import Watch
+on_log = Watch.on_log
 def held(watch, args, state, control, **others):
     step = state.global_step
     if step in (8, 20):
@@ -27,7 +27,7 @@ def held(watch, args, state, control, **others):
     on_log(watch, args, state, control, **others)
     while step in (8, 20) and not Path(f"on-from-{step}").exists():
         time.sleep(0.05)
-_Watch.on_log = held
+Watch.on_log = held
 """
 RUN = "%finetune pirate --data chats --max-steps 40 --learning-rate 3e-3 --eval 8"
 

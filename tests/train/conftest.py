@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 
 import nbpeft
 import nbpeft.session
-from nbpeft.places import kernel
+from nbpeft.places import watch
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def stopped_at(monkeypatch):
 
     @contextlib.contextmanager
     def stop(step, match=""):
-        original = kernel._Watch.on_step_end
+        original = watch.Watch.on_step_end
 
         def on_step_end(watch, args, state, control, **words):
             if state.global_step == step:
@@ -88,7 +88,7 @@ def stopped_at(monkeypatch):
             return original(watch, args, state, control, **words)
 
         with monkeypatch.context() as patched:
-            patched.setattr(kernel._Watch, "on_step_end", on_step_end)
+            patched.setattr(watch.Watch, "on_step_end", on_step_end)
             with pytest.raises(nbpeft.Stopped, match=match):
                 yield
 

@@ -7,7 +7,7 @@ import pytest
 import nbpeft
 from nbpeft.errors import RequestError
 from nbpeft.events import Noted, Progressed, Started
-from nbpeft.places import budget, kernel
+from nbpeft.places import budget, kernel, watch
 from nbpeft.places.budget import seconds_of
 
 WORDS = {"max_steps": None, "batch_size": 4, "budget": "100s", "learning_rate": 1e-3}
@@ -104,18 +104,18 @@ def test_the_first_batches_may_be_longer_than_most(tune, chats, clocked):
     longest = sorted(range(len(chats)), key=lambda i: -len(str(chats[i])))
     data = chats.select([*longest[:40], *longest[-160:]])
     tokens = {}
-    original = kernel._Watch.on_log
+    original = watch.Watch.on_log
 
     def noting(watch, args, state, control, logs=None, **named):
         tokens[state.global_step] = (logs or {}).get("num_tokens", 0)
         return original(watch, args, state, control, logs=logs, **named)
 
-    kernel._Watch.on_log = noting
+    watch.Watch.on_log = noting
     try:
         clock = clocked(step=lambda n: 0.02 * (tokens.get(n, 0) - tokens.get(n - 1, 0)))
         tune("p", **WORDS, data=data, eval=0)
     finally:
-        kernel._Watch.on_log = original
+        watch.Watch.on_log = original
     assert 75 <= clock.now <= 105
 
 

@@ -24,17 +24,17 @@ KILLED = """
 import os, signal, sys
 import nbpeft
 from nbpeft.config import settings
-from nbpeft.places import kernel
+from nbpeft.places import watch
 
 settings().checkpoint_minutes = 1e-9
-on_step_end = kernel._Watch.on_step_end
+on_step_end = watch.Watch.on_step_end
 
 def at_step(watch, args, state, control, **words):
     if state.global_step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return on_step_end(watch, args, state, control, **words)
 
-kernel._Watch.on_step_end = at_step
+watch.Watch.on_step_end = at_step
 model, tokenizer = nbpeft.load_tiny()
 nbpeft.finetune("part", nbpeft.load_data("pirate"), model=model, tokenizer=tokenizer, fit="off",
                 batch_size=4, **%r)

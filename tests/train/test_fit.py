@@ -16,7 +16,7 @@ from nbpeft.errors import RunError
 from nbpeft.fitting import check, forecast, heap
 from nbpeft.fitting.live import Live
 from nbpeft.methods import methods
-from nbpeft.places import kernel
+from nbpeft.places import watch
 from nbpeft.request import Request
 
 METHODS = [m.name for m in methods if m.needs <= {"causal logits"}]
@@ -70,7 +70,7 @@ class Counted(Live):
 def counted(tune, monkeypatch, **words):
     """Bytes alive at the most in a real run's steps, beside what lay there when they began."""
     live, seen = Counted(), {}
-    begin, log = kernel._Watch.on_step_begin, kernel._Watch.on_log
+    begin, log = watch.Watch.on_step_begin, watch.Watch.on_log
 
     def on_step_begin(watch, *args, **kwargs):
         if not seen:
@@ -83,8 +83,8 @@ def counted(tune, monkeypatch, **words):
         log(watch, *args, **kwargs)
 
     with monkeypatch.context() as patched, live:
-        patched.setattr(kernel._Watch, "on_step_begin", on_step_begin)
-        patched.setattr(kernel._Watch, "on_log", on_log)
+        patched.setattr(watch.Watch, "on_step_begin", on_step_begin)
+        patched.setattr(watch.Watch, "on_log", on_log)
         tune("it", **words)
     return seen["peak"] - seen["before"]
 

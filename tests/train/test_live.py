@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import nbpeft
 from nbpeft.config import settings
 from nbpeft.events import Evaluated, Finished, Noted, Progressed, Sampled, Started
-from nbpeft.places import kernel, sampling
+from nbpeft.places import sampling, watch
 
 WORDS = {"max_steps": 6, "dropout": 0.1, "learning_rate": 1e-3, "eval": 4}
 
@@ -44,7 +44,7 @@ def test_the_weights_are_the_same_to_the_bit_with_samples_and_without(
 
     monkeypatch.setattr(sampling, "_greedy", draws)
     monkeypatch.setattr(sampling, "SHARE", 1e9)
-    monkeypatch.setattr(kernel, "evaluation_steps", lambda steps, *_: {2, 4, steps})
+    monkeypatch.setattr(watch, "evaluation_steps", lambda steps, *_: {2, 4, steps})
     looked = weights(tune("looked", **WORDS))
     assert asked == [{False}] * 4
     quiet_settings.samples = False
@@ -110,8 +110,8 @@ def test_speed_leaves_out_what_is_no_step_and_memory_is_this_process(tune, event
         clock.now += ticks
         return clock.now
 
-    monkeypatch.setattr(kernel, "time", SimpleNamespace(monotonic=tick))
-    monkeypatch.setattr(kernel, "evaluation_steps", lambda steps, *_: {2, 4, steps})
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=tick))
+    monkeypatch.setattr(watch, "evaluation_steps", lambda steps, *_: {2, 4, steps})
     monkeypatch.setattr(sampling, "SHARE", 1e9)
     monkeypatch.setattr(sampling, "_greedy", lambda *_: f"{tick(1000)}")
     tune("one", **WORDS)
@@ -130,7 +130,7 @@ def test_no_held_out_rows_no_loss_but_samples(tune, events):
 
 def test_between_the_ends_samples_stay_within_their_share(tune, events, monkeypatch):
     monkeypatch.setattr(sampling, "SHARE", 0.0)
-    monkeypatch.setattr(kernel, "evaluation_steps", lambda steps, *_: {2, 4, steps})
+    monkeypatch.setattr(watch, "evaluation_steps", lambda steps, *_: {2, 4, steps})
     tune("one", **WORDS)
     assert [event.step for event in events if isinstance(event, Sampled)] == [0, 6]
 

@@ -17,7 +17,7 @@ import nbpeft
 from nbpeft.data import Rows
 from nbpeft.errors import AdapterError
 from nbpeft.mounts.modules import ModulesMount
-from nbpeft.places import kernel
+from nbpeft.places import kernel, watch
 from nbpeft.seam.packing import Packed
 
 
@@ -72,13 +72,13 @@ def test_checkpointing_is_what_the_run_says_and_afterwards_what_it_was(
     """An earlier training of the user's has left it on: a run that doesn't ask is slower by it."""
     tune.model.gradient_checkpointing_enable()
     seen = []
-    original = kernel._Watch.on_step_end
+    original = watch.Watch.on_step_end
 
     def look(watch, *args, **words):
         seen.append(tune.model.is_gradient_checkpointing)
         return original(watch, *args, **words)
 
-    monkeypatch.setattr(kernel._Watch, "on_step_end", look)
+    monkeypatch.setattr(watch.Watch, "on_step_end", look)
     with unchanged():
         tune("one", gradient_checkpointing=asked)
     assert seen == [asked] * 3
@@ -105,7 +105,7 @@ def test_after_an_error_the_memory_of_the_run_is_free(tune, monkeypatch):
     def fails(watch, args, state, control, **kwargs):
         raise RuntimeError("step")
 
-    monkeypatch.setattr(kernel._Watch, "on_step_end", fails)
+    monkeypatch.setattr(watch.Watch, "on_step_end", fails)
     import gc
 
     gc.collect()
@@ -154,7 +154,7 @@ def test_after_a_keyboard_interrupt_raised_inside_a_step(tune, unchanged, monkey
         if state.global_step == step - 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(kernel._Watch, "on_pre_optimizer_step", raises)
+    monkeypatch.setattr(watch.Watch, "on_pre_optimizer_step", raises)
     with unchanged(), pytest.raises(nbpeft.Stopped):
         tune("one")
 
@@ -195,7 +195,7 @@ def test_what_was_attached_before_is_attached_again(tune, monkeypatch):
     def fails(watch, args, state, control, **kwargs):
         raise RuntimeError("step")
 
-    monkeypatch.setattr(kernel._Watch, "on_step_end", fails)
+    monkeypatch.setattr(watch.Watch, "on_step_end", fails)
     with pytest.raises(RuntimeError):
         tune("third")
     assert torch.equal(logits(tune.model), tuned)

@@ -18,7 +18,7 @@ import nbpeft.session
 from nbpeft.errors import AdapterError, ModelError, RequestError, Stopped
 from nbpeft.methods import methods
 from nbpeft.objectives import objectives
-from nbpeft.places import kernel
+from nbpeft.places import watch
 from nbpeft.precision import AS_LOADED, originals
 from nbpeft.session import current
 
@@ -120,7 +120,7 @@ class TestWhateverHappens:
         def fails(*_, **__):
             raise OSError("the disk went away")
 
-        monkeypatch.setattr(kernel._Watch, "on_step_end", fails)
+        monkeypatch.setattr(watch.Watch, "on_step_end", fails)
         with pytest.raises(OSError, match="went away"):
             tune("one", method="qlora")
 
@@ -145,8 +145,8 @@ class TestWhateverHappens:
                 os.kill(os.getpid(), signal.SIGINT)
             return original(self, args, state, control)
 
-        original = kernel._Watch.on_step_end
-        monkeypatch.setattr(kernel._Watch, "on_step_end", stops)
+        original = watch.Watch.on_step_end
+        monkeypatch.setattr(watch.Watch, "on_step_end", stops)
         with pytest.raises(Stopped, match="after step 2"):
             tune("one", method="qlora", max_steps=5)
         assert nbpeft.adapters()["one"].state == "nf4"
@@ -165,9 +165,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tune, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return original(self, args, state, control)
 
-    original = kernel._Watch.on_step_end
+    original = watch.Watch.on_step_end
     with monkeypatch.context() as patched:
-        patched.setattr(kernel._Watch, "on_step_end", stops)
+        patched.setattr(watch.Watch, "on_step_end", stops)
         with pytest.raises(Stopped):
             tune("stopped", method="qlora", max_steps=4)
     tune("stopped", method="qlora", max_steps=4, resume=True)

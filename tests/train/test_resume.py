@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 import nbpeft
 from nbpeft.errors import NbPeftError
 from nbpeft.methods import methods
-from nbpeft.places import kernel
+from nbpeft.places import watch
 
 WORDS = {"max_steps": 6, "dropout": 0.1, "learning_rate": 1e-3, "eval": 8}
 
 
 def stopped(tune, monkeypatch, step, name="part", **words):
     """Run until SIGINT comes in `step`."""
-    original = kernel._Watch.on_step_end
+    original = watch.Watch.on_step_end
 
     def at_step(watch, args, state, control, **kwargs):
         if state.global_step == step:
@@ -27,7 +27,7 @@ def stopped(tune, monkeypatch, step, name="part", **words):
         return original(watch, args, state, control, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(kernel._Watch, "on_step_end", at_step)
+        patched.setattr(watch.Watch, "on_step_end", at_step)
         with pytest.raises(nbpeft.Stopped) as end:
             tune(name, **(WORDS | words))
     return str(end.value)

@@ -20,7 +20,7 @@ from nbpeft.events import Noted
 from nbpeft.objectives._lengths import by_length, lengths_of
 from nbpeft.objectives._scored import NEUTRAL, changes_loss
 from nbpeft.objectives.sft import SFT
-from nbpeft.places import fast, kernel
+from nbpeft.places import fast, watch
 from nbpeft.precision import heap
 from nbpeft.seam import attention
 from nbpeft.seam.scores import Scorer
@@ -215,7 +215,7 @@ def test_nothing_is_left_behind_by_an_error_in_the_middle(train, monkeypatch, wo
         if state.global_step == 2:
             raise RuntimeError("no more")
 
-    monkeypatch.setattr(kernel._Watch, "on_step_end", fail)
+    monkeypatch.setattr(watch.Watch, "on_step_end", fail)
     with pytest.raises(RuntimeError, match="no more"):
         train("one", **words)
     assert differences(before, state_of(model, tokenizer)) == []

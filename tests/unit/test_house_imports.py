@@ -29,6 +29,7 @@ LAYERS = (
     {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
     {
         "prepare",
+        "recording",
         "fitting",
         "lineage",
         "run",
