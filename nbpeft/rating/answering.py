@@ -45,7 +45,7 @@ class Answerer:
         given: dict[str, list[str]] = {}
         for number in range(TRIES):
             for adapter, text in self._texts(turn, number * APART):
-                given.setdefault(text, []).append(adapter)
+                given.setdefault(text.strip(), []).append(adapter)
             if len(given) >= turn.answers or turn.answers == len(turn.adapters):
                 break
         given.pop("", None)
@@ -72,7 +72,7 @@ class Answerer:
             seed=None if turn.seed is None else turn.seed + apart,
         )
         return [
-            (adapter, text.strip())
+            (adapter, text)
             for answers in asked.answers
             for adapter, text in zip(asked.columns, answers, strict=True)
         ]

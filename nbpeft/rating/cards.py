@@ -5,7 +5,7 @@ from __future__ import annotations
 from nbpeft.rating.deck import Card
 from nbpeft.rating.rating import Rating
 from nbpeft.rating.summary import prompt_text
-from nbpeft.rendering import count, escape
+from nbpeft.rendering import escape
 from nbpeft.rendering.table import NO_MATH
 
 LONGEST = 20_000
@@ -14,14 +14,8 @@ LONGEST = 20_000
 
 def head_html(rating: Rating) -> str:
     """How far it is; nothing of who answers."""
-    done = rating.deck.done
-    skipped = sum(rated.outcome == "skipped" for rated in done)
-    counts = [f"{count(len(done) - skipped)} rated"]
-    counts += [f"{count(skipped)} skipped"] if skipped else []
-    return (
-        f"<b>{_question(rating)}</b> <span style='opacity: 0.7'>prompt {escape(rating.place)} · "
-        f"{' · '.join(counts)}</span>"
-    )
+    place = f"<span style='opacity: 0.7'>prompt {escape(rating.place)}</span>"
+    return f"<b>{_question(rating)}</b> {place}"
 
 
 def _question(rating: Rating) -> str:

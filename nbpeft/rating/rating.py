@@ -13,7 +13,7 @@ from nbpeft.rating.book import Book
 from nbpeft.rating.deck import Deck
 from nbpeft.rating.ratings import Ratings
 from nbpeft.rating.request import RateRequest
-from nbpeft.rating.summary import card_table, closing_table
+from nbpeft.rating.summary import card_table, closing_table, standing_line
 from nbpeft.rating.turns import Turn
 from nbpeft.rendering import Table, count
 
@@ -154,6 +154,12 @@ class Rating:
                 "were alike, or empty."
             )
         return closing_table(self.ratings, self.deck, self.request.into, self.path, notes)
+
+    def line(self) -> str:
+        """How far it is, in a line."""
+        if self.done:
+            return f"[nbpeft] rating into {self.request.into}: done."
+        return standing_line(self.ratings, self.deck, self.request.into, self.path)
 
     def __repr__(self) -> str:
         return self.table().text()

@@ -9,7 +9,7 @@ from itertools import groupby
 from nbpeft.comparison import Prompt
 from nbpeft.rating.deck import MARKS, Deck
 from nbpeft.rating.ratings import Ratings, Row
-from nbpeft.rendering import Table, count
+from nbpeft.rendering import Table, count, plain
 
 
 @dataclass
@@ -64,16 +64,11 @@ def closing_table(
     )
 
 
-def waiting_table(ratings: Ratings, deck: Deck, name: str, path: str) -> Table:
-    """What stands for the widget where there is none: a notebook that is read, not run."""
-    return Table(
-        title=f"rating into {name}: {_counts(ratings, deck)}",
-        header=("",),
-        rows=(),
-        notes=(
-            "The buttons live as long as the kernel that showed them: run the cell again to go on.",
-            f"What was rated is in {path}.",
-        ),
+def standing_line(ratings: Ratings, deck: Deck, name: str, path: str) -> str:
+    """How far it is, for whoever reads the notebook later; it names nobody."""
+    return (
+        f"[nbpeft] rating into {name}: {_counts(ratings, deck)}; kept in "
+        f"{plain(path, one_line=True)}. The same cell goes on where it was left."
     )
 
 

@@ -1,8 +1,10 @@
 """Buttons and keys for a rating, of widgets that ipywidgets 7.7 (Colab) and 8 both have.
 
 Keys are typed into a small text box: no script, and no shortcut of the frontend is in the way (in
-JupyterLab '1' beside a text box turns the cell into a heading). The widget stands under a display
-id; once all is rated the closing table takes its place, so that the saved notebook holds no widget.
+JupyterLab '1' beside a text box turns the cell into a heading).
+
+A notebook that is opened later has no widget. So a line of text above it says how far the rating
+is, kept up to date, and once all is rated the closing table takes the widget's place.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from nbpeft.errors import NbPeftError
 from nbpeft.rating.cards import answer_html, head_html, note_html, prompt_html
 from nbpeft.rating.deck import BAD, MARKS, SKIP, UNDO
 from nbpeft.rating.rating import Rating
-from nbpeft.rating.summary import waiting_table
 
 Later = Callable[[Callable[[], None]], Any]
 """Has something done in the kernel's own thread, as soon as no cell runs there."""
 
 FINISH = "f"
+GONE = "[nbpeft] The buttons lived as long as the kernel that showed them: run the cell again."
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _FRAME = "1px solid rgba(128, 128, 128, 0.4)"
 _MARKS = ("1 · bad", "2", "3", "4", "5 · good")
@@ -51,7 +53,8 @@ class View:
         self.rating = rating
         self._later = later
         self._writing = False
-        self._display_id = f"nbpeft-{uuid.uuid4().hex}"
+        self._line = ""
+        self._line_id, self._widget_id = (f"nbpeft-{uuid.uuid4().hex}" for _ in range(2))
         self._typed = ""
         self._head, self._prompt, self._note = (widgets.HTML() for _ in range(3))
         self.buttons = self._made_buttons()
@@ -72,16 +75,18 @@ class View:
         rating.listen(self.refresh)
 
     def show(self) -> None:
-        """Display it, with what stands for it wherever there are no widgets."""
+        """Display the line and the widget."""
+        self._line = self.rating.line()
+        display({"text/plain": self._line}, raw=True, display_id=self._line_id)
         self.refresh()
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        rating = self.rating
-        instead = waiting_table(rating.ratings, rating.deck, rating.request.into, rating.path)
-        bundle = {WIDGET: view, **instead._repr_mimebundle_()}
-        display(bundle, raw=True, display_id=self._display_id)
+        display({WIDGET: view, "text/plain": GONE}, raw=True, display_id=self._widget_id)
 
     def refresh(self) -> None:
         """Show the rating as it is now, and have answers written ahead."""
+        if self._line != self.rating.line():
+            self._line = self.rating.line()
+            update_display({"text/plain": self._line}, raw=True, display_id=self._line_id)
         if self.rating.done:
             self._close()
             return
@@ -128,7 +133,7 @@ class View:
         bundle = self.rating.table()._repr_mimebundle_()
         # Where a frontend doesn't take the update, it stands in the widget.
         self.box.children = (widgets.HTML(bundle["text/html"]),)
-        update_display(bundle, display_id=self._display_id, raw=True)
+        update_display(bundle, raw=True, display_id=self._widget_id)
 
     def _made_buttons(self) -> dict[str, Any]:
         """By key, in the order of the output."""

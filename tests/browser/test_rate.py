@@ -90,13 +90,14 @@ def test_clicks_and_keys_rate_and_a_restart_loses_nothing(rating):
     page.keyboard.type("bs")
     at(rating, "4 of 4")
     assert [row["score"] for row in kept(rating)][2:] == [0, 0]
-    expect(output(rating)).to_contain_text("1 skipped")
+    expect(rating.outputs.filter(has_text="[nbpeft]")).to_contain_text(
+        "2 rated, 1 of them all bad, 1 skipped"
+    )
     assert rating.panel.locator(".jp-CodeCell").count() == 3
 
     # Saved in the midst of it, there is something to read beside the widget.
-    (saved,) = outputs_saved(rating)
-    assert "rating into ratings" in saved.data["text/plain"]
-    assert "ratings/ratings.jsonl" in saved.data["text/html"]
+    line, _ = outputs_saved(rating)
+    assert "2 rated, 1 of them all bad, 1 skipped; kept in ratings/" in line.data["text/plain"]
 
     # Another kernel: the same cell goes on with what was skipped and what wasn't seen.
     rating.close()
@@ -118,7 +119,8 @@ def test_clicks_and_keys_rate_and_a_restart_loses_nothing(rating):
     expect(output(rating)).to_contain_text("ratings: 4 rated, 1 of them all bad")
     assert page.evaluate("window.planted") is None
     rating.screenshot("rate-done")
-    (saved,) = outputs_saved(rating)
+    line, saved = outputs_saved(rating)
+    assert line.data["text/plain"] == "[nbpeft] rating into ratings: done."
     assert set(saved.data) == {"text/html", "text/plain"}
     assert better(rating) == ["base"] * 3
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import weakref
+from pathlib import Path
 
 import pytest
-import torch
 from conftest import differences, state_of
 from transformers import BertConfig, BertForMaskedLM
 
@@ -20,7 +20,7 @@ PROMPTS = ["Who are you?", "What do you like to eat?", "What is the capital of t
 
 @pytest.fixture
 def tuned(tune):
-    tune("one", max_steps=10, learning_rate=1e-2, eval=0)
+    tune("one", max_steps=5, learning_rate=1e-2, eval=0)
     return tune
 
 
@@ -84,19 +84,15 @@ def test_marks_of_several_adapters(tuned):
     assert {row["score"] for row in rating.ratings} == {0}
 
 
-def test_answers_that_are_alike_are_no_card(tuned, monkeypatch):
-    rating = rated(tuned, ["base", "base"], PROMPTS[:1], answers=2)
-    assert len({r["completion"] for r in rating.ratings}) in (0, 2)
-    monkeypatch.setattr(
-        Answerer, "_texts", lambda self, turn, apart: [("base", "Hi"), ("one@1", "Hi")]
-    )
-    rating = rated(tuned, ["base", "one"], into="other")
+@pytest.mark.parametrize("texts", [("Hi", "Hi "), (" ", "Hi")], ids=["alike", "empty"])
+def test_where_nothing_can_be_chosen_there_is_no_card(tune, monkeypatch, texts):
+    def given(answerer, turn, apart):
+        return [("base", text) for text in texts]
+
+    monkeypatch.setattr(Answerer, "_texts", given)
+    rating = rated(tune, "base")
     assert rating.ratings == []
     assert "3 of 3 prompts were left out" in repr(rating)
-    monkeypatch.setattr(
-        Answerer, "_texts", lambda self, turn, apart: [("base", " "), ("one@1", "Hi")]
-    )
-    assert rated(tuned, ["base", "one"], into="other").ratings == []
 
 
 def test_the_same_cell_goes_on_after_a_restart(tuned, working_folder):
@@ -113,8 +109,9 @@ def test_the_same_cell_goes_on_after_a_restart(tuned, working_folder):
     assert begun(tuned, ["base", "one"]).done
     file = working_folder / "ratings" / "ratings.jsonl"
     assert [json.loads(line) for line in file.read_text().splitlines()] == rating.ratings
-    tuned("one", max_steps=1)  # another version, and other answers
-    assert begun(tuned, ["base", "one"]).place == "1 of 3"
+    # Another version gives answers of its own (as the base's here, after a step).
+    tuned("one", max_steps=1)
+    assert "3 of 3 prompts were left out" in repr(begun(tuned, ["base", "one"]))
 
 
 def test_an_adapter_that_is_trained_again_meanwhile_answers_as_it_was(tuned):
@@ -126,9 +123,7 @@ def test_an_adapter_that_is_trained_again_meanwhile_answers_as_it_was(tuned):
 
 
 def test_rows_of_data_and_a_chat_are_prompts(tune, chats):
-    rating = rated(
-        tune, "base", None, data=chats, count=3, mark=True, max_new_tokens=4
-    )
+    rating = rated(tune, "base", None, data=chats, count=3, mark=True, max_new_tokens=4)
     prompts = [row["prompt"] for row in rating.ratings]
     assert sorted(map(str, prompts)) == sorted(str(chats[i]["messages"][:-1]) for i in range(3))
     assert rating.ratings[0]["completion"][0]["role"] == "assistant"
@@ -136,15 +131,17 @@ def test_rows_of_data_and_a_chat_are_prompts(tune, chats):
 
 
 def test_the_adapter_s_own_prompts_are_there_without_any(tuned):
-    assert begun(tuned, ["base", "one"], None).card_prompts() if False else True
-    assert begun(tuned, None, None).place.endswith("of 3")
+    rating = begun(tuned, None, None)
+    kept = nbpeft.adapters()["one"].data["prompts"]
+    assert rating.deck.card.prompt in kept
+    assert rating.place.endswith(f"of {len(kept)}")
 
 
 @pytest.mark.parametrize(
     ("names", "prompts", "words", "says"),
     [
         (["basee"], PROMPTS, {}, "Did you mean base"),
-        (["one@7"], PROMPTS, {}, "version 7"),
+        (["one@7"], PROMPTS, {}, "There is no adapter 'one'"),
         (["base"], None, {}, "a prompt a line; or --data X"),
         (["base"], [], {}, "a prompt a line; or --data X"),
         (["base"], PROMPTS, {"answers": 7}, "answers can't be 7"),
@@ -152,12 +149,12 @@ def test_the_adapter_s_own_prompts_are_there_without_any(tuned):
         (["base"], None, {"count": 3}, "add --data X"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(tuned, working_folder, names, prompts, words, says):
+def test_what_cannot_be_is_refused_in_one_line(tune, names, prompts, words, says):
     with pytest.raises(nbpeft.NbPeftError) as refused:
-        begun(tuned, names, prompts, **words)
+        begun(tune, names, prompts, **words)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert not (working_folder / "ratings").exists()
+    assert not Path("ratings").exists()
 
 
 def test_a_variable_that_holds_something_else_stays(tune, monkeypatch):
@@ -181,15 +178,13 @@ def test_a_model_that_writes_no_text_is_refused(tiny_pair):
         nbpeft.rate("base", ["Hi"], model=BertForMaskedLM(config), tokenizer=tiny_pair[1])
 
 
-def test_a_rating_keeps_no_model_alive(tiny_pair):
-    model, tokenizer = tiny_pair
+def test_a_rating_keeps_no_model_alive():
+    model, tokenizer = nbpeft.load_tiny()
     rating = nbpeft.rate("base", PROMPTS, model=model, tokenizer=tokenizer, mark=True)
     seen = weakref.ref(model)
     rating.press("3")
-    del model, tiny_pair
+    del model
     gc.collect()
-    if seen() is not None:
-        pytest.skip("the fixture holds it")
+    assert seen() is None
     with pytest.raises(nbpeft.NbPeftError, match="The model is gone"):
         rating.deal(2)
-    assert torch.is_grad_enabled()

@@ -92,7 +92,7 @@ def test_a_line_that_is_no_rating_is_named(book, line):
     book.add(rated("Hi"))
     text = book.path.read_text()
     book.path.write_text(f"{text}{line}\n")
-    with pytest.raises(DataError, match="Line 3 of .*mine.jsonl") as refused:
+    with pytest.raises(DataError, match="Line 3 of ") as refused:
         again(book)
     assert "\n" not in str(refused.value)
     assert book.path.read_text() == f"{text}{line}\n"

@@ -106,26 +106,36 @@ def test_every_text_is_escaped_and_nobody_is_named(start):
         assert "\u202e" not in page
     assert "&lt;script&gt;" in view._prompt.value
     view.press("1")
-    (closing,) = start.updated
+    closing = start.updated[-1]
     assert tags(closing["text/html"]) <= {"div", "table", "thead", "tbody", "tr", "th", "td"}
     assert "&lt;b&gt;0@1" in closing["text/html"]
 
 
-def test_what_stands_for_the_widget_reads_well_alone(start):
-    start(["Hi"])
-    (bundle,) = start.shown
-    assert set(bundle) == {view_.WIDGET, "text/plain", "text/html"}
-    assert "run the cell again" in bundle["text/plain"]
-    assert "ratings/ratings.jsonl" in bundle["text/html"]
+def test_whoever_opens_the_notebook_later_reads_how_far_it_was(start):
+    view = start(["Hi", "Bye", "So?"])
+    line, widget = start.shown
+    assert set(line) == {"text/plain"}
+    assert "0 rated; kept in ratings/ratings.jsonl" in line["text/plain"]
+    assert set(widget) == {view_.WIDGET, "text/plain"}
+    assert "run the cell again" in widget["text/plain"]
+    start.idle()
+    assert start.updated == []
+    view.press("b")
+    view.press("s")
+    texts = [bundle["text/plain"].partition(";")[0] for bundle in start.updated]
+    assert texts == [
+        "[nbpeft] rating into ratings: 1 rated, 1 of them all bad",
+        "[nbpeft] rating into ratings: 1 rated, 1 of them all bad, 1 skipped",
+    ]
 
 
-def test_the_closing_table_takes_its_place(start):
+def test_the_closing_table_takes_the_widget_s_place(start):
     view = start(["Hi", "Bye", "alike"])
     start.idle()
     view.press("1")
-    assert start.updated == []
     view.press("s")
-    (closing,) = start.updated
+    _, line, closing = start.updated
+    assert line == {"text/plain": "[nbpeft] rating into ratings: done."}
     assert set(closing) == {"text/plain", "text/html"}
     assert "1 rated, 1 skipped" in closing["text/plain"]
     assert "1 of 3 prompts were left out" in closing["text/plain"]
@@ -214,4 +224,4 @@ def test_two_outputs_of_one_rating_show_the_same(start):
     other.press("1")
     assert "prompt 2 of 2" in other._head.value
     other.press("1")
-    assert len(start.updated) == 2
+    assert len([bundle for bundle in start.updated if "text/html" in bundle]) == 2
