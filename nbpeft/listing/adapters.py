@@ -35,7 +35,8 @@ class Adapters(dict[str, Record]):
         """One row an adapter and version."""
         rows = sorted(self.values(), key=lambda r: (r.name, -r.version))
         lineage = any(record.parent for record in rows)
-        words: tuple[Align, ...] = ("left",) * (5 if lineage else 4)
+        left: Align = "left"
+        words = (left,) * (5 if lineage else 4)
         return Table(
             title=f"{count(len(rows))} adapter{'' if len(rows) == 1 else 's'}",
             header=(

@@ -180,11 +180,13 @@ objectives.add(
         name="kto",
         summary="answers rated good become likelier and those rated bad less, compared with the "
         "start",
+        paper="Ethayarajh et al. 2024, arXiv:2402.01306",
         gives=frozenset({"causal logits"}),
         learning_rate_factor=0.25,
         defaults={"remove_unused_columns": False},
         aliases={"loss": "loss_type"},
         reserved=RESERVED,
+        signal="ratings",
         measures=(Measure("accuracies", "accuracy", share=True), Measure("kl", "KL")),
     )
 )
