@@ -52,14 +52,14 @@ class Fitted(Measuring):
         state, told = self.state, self.callback_handler
         state.max_steps = most
         self.control = told.on_train_begin(self.args, state, self.control)
-        self._evaluate()
+        self._held_out()
         state.global_step = state.max_steps = self.fit(self.train_dataset, most)
         self.log({"loss": self._loss(), "learning_rate": 0.0})
-        self._evaluate()
+        self._held_out()
         self.control = told.on_train_end(self.args, state, self.control)
         return None
 
-    def _evaluate(self) -> None:
+    def _held_out(self) -> None:
         if self.eval_dataset is not None:
             self.evaluate()
 
