@@ -273,6 +273,7 @@ def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> N
         except (ValueError, TypeError, ImportError) as error:
             reason = " ".join(str(error).split())
             raise RequestError(f"The trainer refuses these settings: {reason}") from None
+        objective.check(arguments)
         check_optimizer(arguments, device)
 
 

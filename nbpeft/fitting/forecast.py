@@ -130,7 +130,8 @@ def _traced(step: Step, settings: dict[str, Any], train: Any, read: Any) -> Trac
     from nbpeft.fitting.live import Live
     from nbpeft.fitting.skeleton import as_fakes, bytes_of, skeleton
     from nbpeft.fitting.trace import trace
-    from nbpeft.fitting.way import on, way_of
+    from nbpeft.fitting.way import way_of
+    from nbpeft.seam.probe import bound
 
     handle = step.handle
     device = next(handle.root.parameters()).device
@@ -166,7 +167,7 @@ def _traced(step: Step, settings: dict[str, Any], train: Any, read: Any) -> Trac
                 "weights": sum(base.values()) + step.beside,
                 "adapter": max(own, step.extra_bytes),
             }
-            return trace(job, on(way, model), static, live)
+            return trace(job, bound(way, model), static, live)
 
 
 def kept_beside(handle: Handle, state: str, *, in_place: bool) -> int:

@@ -53,6 +53,8 @@ class Objective:
 
     name: str
     summary: str
+    paper: str = ""
+    """Authors, year and arXiv number, where one paper is its source."""
     gives: frozenset[str]
     """Capability words of its forward: 'causal logits', 'pooled features'."""
     reads: frozenset[Architecture] = frozenset({"decoder"})
@@ -65,6 +67,8 @@ class Objective:
     """nbpeft's word -> the field of the trainer's config."""
     reserved: frozenset[str] = frozenset()
     """Fields of the trainer's config that nbpeft sets itself."""
+    signal: str = "answers"
+    """In `nbpeft.data.signals.SIGNALS`: what `rows` reads, as a look before the run shows it."""
     measures: tuple[Measure, ...] = ()
     """What is shown and kept beside the loss, the most telling first."""
 
@@ -79,6 +83,9 @@ class Objective:
     def trainer_class(self) -> type[Any]:
         """The trainer: a subclass of transformers' Trainer, whose `compute_loss` is the loss."""
         raise NotImplementedError
+
+    def check(self, arguments: Any) -> None:
+        """Refuse a trainer's config that its class takes and the loss doesn't; RequestError."""
 
     def rows(
         self,
