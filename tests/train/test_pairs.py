@@ -23,7 +23,14 @@ def legal():
             yield method.name, objective.name
 
 
-DATA = {"dpo": "polite", "orpo": "polite", "cpo": "polite", "kto": "ratings"}
+DATA = {
+    "dpo": "polite",
+    "orpo": "polite",
+    "cpo": "polite",
+    "kto": "ratings",
+    "reward": "polite",
+    "classify": "sentiment",
+}
 """Embedded rows that an objective learns from; else chats."""
 
 
