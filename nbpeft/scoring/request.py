@@ -42,7 +42,7 @@ class ScoreRequest:
 
     @classmethod
     def of(cls, names: Sequence[str], words: Mapping[str, Any]) -> ScoreRequest:
-        """From typed words; those that are None count as not given. RequestError says what is not."""
+        """From typed words; None counts as not given. RequestError says what is wrong."""
         known_words(words, [o.name for o in score_options()], "%%peft_score")
         if len(names) != 1:
             given = f"given were {listed(names, limit=4)}" if names else "none was given"
