@@ -23,6 +23,8 @@ _HOMES = {
     "Merged": "nbpeft.merging.result",
     "NbPeft": "nbpeft.config",
     "NbPeftError": "nbpeft.errors",
+    "Rating": "nbpeft.rating",
+    "Ratings": "nbpeft.rating",
     "Record": "nbpeft.session.record",
     "Run": "nbpeft.run",
     "Session": "nbpeft.session.session",
@@ -42,6 +44,7 @@ _HOMES = {
     "memory": "nbpeft.api",
     "merge": "nbpeft.api",
     "predict": "nbpeft.scoring.doors",
+    "rate": "nbpeft.api",
     "save": "nbpeft.api",
     "score": "nbpeft.scoring.doors",
 }
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from nbpeft.api import look as look
     from nbpeft.api import memory as memory
     from nbpeft.api import merge as merge
+    from nbpeft.api import rate as rate
     from nbpeft.api import save as save
     from nbpeft.listing.family_tree import family_tree as family_tree
     from nbpeft.scoring.doors import predict as predict

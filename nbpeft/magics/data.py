@@ -9,7 +9,8 @@ from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.typed import known_words, split_line
 
 FLAGS = {
-    "columns", "eval", "max_length", "loss_on", "objective", "rows", "model", "tokenizer", "to",
+    "columns", "eval", "max_length", "loss_on", "objective", "rows", "model", "tokenizer",
+    "to",
 }  # fmt: skip
 TEXTS = frozenset({"objective", "rows", "model", "tokenizer", "to"})
 
