@@ -34,6 +34,27 @@ def generate(
     Returns:
         (text, new tokens up to and with the first end token) of each prompt.
     """
+    rows = new_tokens(
+        model, tokenizer, prompts, max_new_tokens=max_new_tokens, groups=groups, do_sample=sample
+    )
+    texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return [(text.strip(), len(row)) for text, row in zip(texts, rows, strict=True)]
+
+
+def new_tokens(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    groups: int = 1,
+    **sampling: Any,
+) -> list[list[int]]:
+    """The tokens of the answers of `generate`, up to and with the first end token of each.
+
+    Args:
+        sampling: fields of generation_config that decide how a token is chosen.
+    """
     import torch
 
     ends = end_ids(model, tokenizer)
@@ -54,18 +75,15 @@ def generate(
         attention_mask=torch.tensor([[1] * shared + row for row in mask], device=device),
         past_key_values=cache,
         max_new_tokens=max_new_tokens,
-        do_sample=sample,
         num_beams=1,
         use_cache=True,  # training switches it off in the config
         pad_token_id=filler,
         eos_token_id=ends or None,
+        **sampling,
     )
     new = output[:, 1 if apart else max(map(len, prompts)) :].tolist()
     lengths = [next((i + 1 for i, t in enumerate(row) if t in ends), len(row)) for row in new]
-    texts: list[str] = tokenizer.batch_decode(
-        [row[:length] for row, length in zip(new, lengths, strict=True)], skip_special_tokens=True
-    )
-    return [(text.strip(), length) for text, length in zip(texts, lengths, strict=True)]
+    return [row[:length] for row, length in zip(new, lengths, strict=True)]
 
 
 def end_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -13,6 +13,7 @@ from nbpeft.architectures import Architecture, architecture_of, window_of
 from nbpeft.coerce import coerce
 from nbpeft.config import settings as configured
 from nbpeft.errors import DataError, ModelError, RequestError
+from nbpeft.feedback import Surroundings
 from nbpeft.guard import process_state_kept
 from nbpeft.lineage import check_same_rows, inherited, merged, parent_of, resumed_of
 from nbpeft.methods import Method, methods
@@ -23,7 +24,7 @@ from nbpeft.places.budget import UNKNOWN, seconds_of
 from nbpeft.plan import Plan
 from nbpeft.quiet import quiet
 from nbpeft.registry import check_pair
-from nbpeft.request import Request
+from nbpeft.request import Request, options, typed
 from nbpeft.session.models import Found, Handle, find_model, find_tokenizer
 from nbpeft.session.names import check_name
 from nbpeft.session.record import Record
@@ -50,6 +51,8 @@ class Bindings:
     data: Any = None
     """Rows that have no name: inline rows of a cell, an object given in Python."""
     eval: Any = None
+    signals: Mapping[str, Any] = field(default_factory=dict)
+    """Option -> what judges, given in Python as an object: a reward, a judge."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
     architecture = architecture_of(handle.root)
     refuse_model(handle.root, objective, architecture)
     objective = objective.on(architecture)
+    refuse_signals(request, objective)
     parent = parent_of(request, session, handle, method)
     tokenizer = _tokenizer(request, bindings)
     going_on = resumed or parent
@@ -105,6 +109,18 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         )
         _check_trainer(objective, chosen, handle.root)
         stands = standing(handle, method, chosen.method, state, in_place=request.in_place)
+        objective = objective.bound(
+            Surroundings(
+                request=request,
+                session=session,
+                handle=handle,
+                tokenizer=tokenizer,
+                state=stands.state,
+                variables=bindings.namespace,
+                live=bindings.signals,
+                settings=chosen.trainer,
+            )
+        )
         rows = _rows(request, bindings, objective, tokenizer, chosen)
         survey = method.survey(handle.root, chosen.method)
     check_same_rows(resumed, rows)
@@ -150,8 +166,22 @@ def steps_of(rows: int, trainer: Mapping[str, Any]) -> int:
     if trainer.get("max_steps", -1) > 0:
         return int(trainer["max_steps"])
     batches = math.ceil(rows / trainer.get("per_device_train_batch_size", 8))
+    batches *= trainer.get("num_iterations", 1)  # steps that learn from the same answers
     updates = max(1, math.ceil(batches / trainer.get("gradient_accumulation_steps", 1)))
     return math.ceil(trainer.get("num_train_epochs", 3) * updates)
+
+
+def refuse_signals(request: Request, objective: Objective) -> None:
+    """Refuse what says what to learn from, where the objective doesn't take it."""
+    for option in options():
+        word = typed(option.name)
+        given = option.metadata["signal"] and getattr(request, option.name) is not None
+        if given and word not in objective.takes:
+            takers = [other.name for other in objectives if word in other.takes]
+            raise RequestError(
+                f"{objective.name} takes no {word}: leave it out, or type --objective "
+                f"{' or '.join(takers)}."
+            )
 
 
 def _model(request: Request, bindings: Bindings) -> Found:
