@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from nbpeft.architectures import architecture_of
+
+if TYPE_CHECKING:
+    import torch
 
 WORTH_SHARING = 32
 """Tokens that prompts begin with alike, from which on reading them once is quicker."""
@@ -84,6 +88,40 @@ def new_tokens(
     new = output[:, 1 if apart else max(map(len, prompts)) :].tolist()
     lengths = [next((i + 1 for i, t in enumerate(row) if t in ends), len(row)) for row in new]
     return [row[:length] for row, length in zip(new, lengths, strict=True)]
+
+
+READ_AT_ONCE = 16
+"""Prompts that are read in one batch."""
+
+
+def next_logits(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> torch.Tensor:
+    """What a decoder makes of the token after each prompt: logits (prompts, V), on the host.
+
+    Call it in eval mode and without gradients.
+    """
+    import torch
+
+    filler = next((i for i in (tokenizer.pad_token_id, *end_ids(model, tokenizer)) if i), 0)
+    device = next(model.parameters()).device
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
+    found: list[Any] = [None] * len(prompts)
+    for start in range(0, len(order), READ_AT_ONCE):
+        part = order[start : start + READ_AT_ONCE]
+        own = [list(prompts[i]) for i in part]
+        mask = torch.tensor(_padded([[1] * len(row) for row in own], 0, "left"), device=device)
+        output = model.generate(
+            input_ids=torch.tensor(_padded(own, filler, "left"), device=device),
+            attention_mask=mask,
+            max_new_tokens=1,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=filler,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        for i, row in zip(part, output.logits[0].float().cpu(), strict=True):
+            found[i] = row
+    return torch.stack(found)
 
 
 def end_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from nbpeft.config import settings as configured
 from nbpeft.errors import DataError, ModelError, RequestError
 from nbpeft.feedback import Surroundings
 from nbpeft.guard import process_state_kept
+from nbpeft.heading import check_parent, settled, surveyed
 from nbpeft.lineage import check_same_rows, inherited, merged, parent_of, resumed_of
 from nbpeft.methods import Method, methods
 from nbpeft.objectives import Objective, objectives
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nbpeft.data import Rows
+    from nbpeft.mounts import Outputs
 
 DEFAULT_MAX_LENGTH = 1024
 
@@ -72,6 +75,8 @@ class Prepared:
     """The adapter that this run goes on from (`--from`)."""
     resumed: Record | None
     """The stopped run that this one finishes (`--resume`)."""
+    outputs: Outputs | None = None
+    """What the head gives that is trained; None where none is."""
     lean: bool = False
     """Whether memory is too short for what only makes it faster."""
 
@@ -118,11 +123,15 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
                 state=stands.state,
                 variables=bindings.namespace,
                 live=bindings.signals,
+                rater=functools.partial(_rater, session, handle, tokenizer),
                 settings=chosen.trainer,
             )
         )
         rows = _rows(request, bindings, objective, tokenizer, chosen)
-        survey = method.survey(handle.root, chosen.method)
+        outputs = objective.outputs(rows)
+        check_parent(parent, method, outputs)
+        chosen = settled(chosen, method, outputs)
+        survey = surveyed(method, handle.root, chosen.method, outputs)
     check_same_rows(resumed, rows)
     steps = steps_of(len(rows.train), chosen.trainer)
     chosen = replace(chosen, method=method.scheduled(chosen.method, steps))
@@ -158,6 +167,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         plan=plan,
         parent=parent,
         resumed=resumed,
+        outputs=outputs,
     )
 
 
@@ -169,6 +179,12 @@ def steps_of(rows: int, trainer: Mapping[str, Any]) -> int:
     batches *= trainer.get("num_iterations", 1)  # steps that learn from the same answers
     updates = max(1, math.ceil(batches / trainer.get("gradient_accumulation_steps", 1)))
     return math.ceil(trainer.get("num_train_epochs", 3) * updates)
+
+
+def _rater(session: Session, handle: Handle, tokenizer: Any, record: Record) -> Any:
+    from nbpeft.scoring import Rater
+
+    return Rater(session, handle, record, tokenizer)
 
 
 def refuse_signals(request: Request, objective: Objective) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SAMPLES = 3
+FINGERPRINT = 16
+"""Hexadecimal digits of a fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,7 @@ def prepare(
     parts = split(source, signal.formats, columns, eval, signal.converted)
     signal.check(parts)
     rendering = signal.rendering(parts, tokenizer)
-    digest = hashlib.sha256(json.dumps(rendering.to_dict()).encode())
-    if rendering.kind == "chat":
-        digest.update(str(tokenizer.chat_template).encode())
+    digest = digest_of(rendering, tokenizer)
     with undisturbed(tokenizer), quiet():
         encoder_of = signal.encoders(parts, tokenizer, rendering, max_length)
         train = encode_parts(parts.train, encoder_of, digest)
@@ -113,10 +113,18 @@ def prepare(
                 max_length=max_length,
             ),
         ),
-        fingerprint=digest.hexdigest()[:16],
+        fingerprint=digest.hexdigest()[:FINGERPRINT],
         sample_prompts=_sample_prompts(parts.held_out or parts.train),
         label_names=signal.label_names(parts),
     )
+
+
+def digest_of(rendering: Rendering, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The hash that a fingerprint begins with: how rows are written; the rows are to follow."""
+    digest = hashlib.sha256(json.dumps(rendering.to_dict()).encode())
+    if rendering.kind == "chat":
+        digest.update(str(tokenizer.chat_template).encode())
+    return digest
 
 
 def _sample_prompts(parts: Sequence[Part]) -> tuple[str | list[dict[str, Any]], ...]:

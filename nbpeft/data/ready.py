@@ -13,7 +13,7 @@ from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.prepare import Rows, prepare
 from nbpeft.data.reading.formats import SFT
-from nbpeft.data.signals import Answers, Labels, Preferences, Prompts, Ratings
+from nbpeft.data.signals import Answers, Labels, Preferences, Prompts, Ratings, Texts
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
@@ -60,6 +60,28 @@ def tokenize(
         eval=eval,
         max_length=max_length,
     )
+
+
+def texts(
+    source: Source | Mix,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    columns: Mapping[str, str] | None = None,
+    eval: float | int | Source | Mix | None = None,
+    max_length: int,
+) -> Rows:
+    """Raw text in blocks: input_ids, and labels of all but the first token of a block.
+
+    Texts are joined, the tokenizer's end token after each; those that are held out are apart.
+
+    Args:
+        columns, eval: as `tokenize`; `eval` counts texts.
+        max_length: tokens of a block; the last one may be shorter.
+
+    Raises:
+        DataError: as `tokenize`.
+    """
+    return prepare(Texts(), source, tokenizer, columns=columns, eval=eval, max_length=max_length)
 
 
 def preferences(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nbpeft.feedback.adapters import Rates
     from nbpeft.request import Request
     from nbpeft.session.models import Handle
+    from nbpeft.session.record import Record
     from nbpeft.session.session import Session
 
 
@@ -26,5 +28,7 @@ class Surroundings:
     """The kernel's."""
     live: Mapping[str, Any] = field(default_factory=dict)
     """Option -> the object that a Python call gave for it."""
+    rater: Callable[[Record], Rates] | None = None
+    """What scores texts as a reward adapter does."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the trainer's config that were set."""

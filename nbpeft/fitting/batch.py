@@ -22,11 +22,18 @@ def longest(rows: Dataset, count: int, *, length: int | None = None) -> list[dic
     import numpy as np
 
     texts = [name for name in rows.column_names if name.endswith("input_ids")]
-    if len(texts) > 1 or "labels" not in rows.column_names:
-        total = np.sum([lengths(rows, name) for name in texts], axis=0)
-        order = (-total).argsort(kind="stable")[:count]
-        return [_cut(rows[int(order[i % len(order)])], length) for i in range(count)]
-    return _longest_of_two(rows, count, length)
+    if _apart(rows):
+        return _longest_of_two(rows, count, length)
+    total = np.sum([lengths(rows, name) for name in texts], axis=0)
+    order = (-total).argsort(kind="stable")[:count]
+    return [_cut(rows[int(order[i % len(order)])], length) for i in range(count)]
+
+
+def _apart(rows: Dataset) -> bool:
+    """Whether a row's labels are a text of their own, as an encoder-decoder's are."""
+    if "labels" not in rows.column_names:
+        return False
+    return bool((lengths(rows, "input_ids") != lengths(rows, "labels")).any())
 
 
 def _cut(row: dict[str, Any], length: int | None) -> dict[str, Any]:
@@ -37,11 +44,9 @@ def _cut(row: dict[str, Any], length: int | None) -> dict[str, Any]:
 
 
 def _longest_of_two(rows: Dataset, count: int, length: int | None) -> list[dict[str, Any]]:
-    """Of rows with tokens and labels."""
+    """Of rows whose two texts are padded apart."""
     sides = {name: lengths(rows, name) for name in ("input_ids", "labels")}
     orders = {name: (-own).argsort(kind="stable")[:count] for name, own in sides.items()}
-    if (sides["input_ids"] == sides["labels"]).all():  # a decoder's: one text, and its labels
-        orders["labels"] = orders["input_ids"]
     found = {name: _texts(rows, name, order) for name, order in orders.items()}
     return [
         {name: found[name][i % len(found[name])][:length] for name in found} for i in range(count)

@@ -185,8 +185,8 @@ def check(args: Any) -> None:
     """Refuse losses that aren't there.
 
     Raises:
-        RequestError: a name or an f-divergence that nobody knows, weights that don't fit, or a
-            label smoothing that a loss isn't defined for.
+        RequestError: a name or an f-divergence that nobody knows, or a label smoothing that a
+            loss isn't defined for.
     """
     for name in args.loss_type:
         if name not in LOSSES:
@@ -198,11 +198,6 @@ def check(args: Any) -> None:
         raise RequestError(
             f"There is no f_divergence_type {quoted(args.f_divergence_type)}; it is one of "
             f"{listed(DIVERGENCES)}."
-        )
-    if args.loss_weights is not None and len(args.loss_weights) != len(args.loss_type):
-        raise RequestError(
-            f"loss_weights has {len(args.loss_weights)} numbers for {len(args.loss_type)} losses; "
-            "give one for each."
         )
     smooth = args.label_smoothing
     if "exo_pair" in args.loss_type and not 0 < smooth < 1:

@@ -98,8 +98,8 @@ def longest_answer(settings: Mapping[str, Any]) -> int:
     longest = int(settings.get("max_completion_length") or min(LONGEST_ANSWER, most // 2))
     if not 0 < longest < most:
         raise RequestError(
-            f"max_completion_length {longest} leaves no room for prompts in a max_length of {most}: "
-            "type a smaller one, or a larger --max-length."
+            f"max_completion_length {longest} leaves no room for prompts in a max_length of "
+            f"{most}: type a smaller one, or a larger --max-length."
         )
     return longest
 

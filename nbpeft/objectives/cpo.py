@@ -72,6 +72,7 @@ objectives.add(
     Pairs(
         name="cpo",
         summary="preferences without a reference: CPO, and SimPO and AlphaPO as its losses",
+        paper="Xu et al. 2024, arXiv:2401.08417",
         gives=frozenset({"causal logits"}),
         learning_rate_factor=0.25,
         defaults={"remove_unused_columns": False},

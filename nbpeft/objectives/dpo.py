@@ -20,8 +20,8 @@ def config() -> type[Any]:
 objectives.add(
     Pairs(
         name="dpo",
-        # Rafailov et al. 2023, arXiv:2305.18290
         summary="of two answers the preferred one becomes likelier, compared with the start",
+        paper="Rafailov et al. 2023, arXiv:2305.18290",
         gives=frozenset({"causal logits"}),
         learning_rate_factor=0.25,
         defaults={"remove_unused_columns": False},

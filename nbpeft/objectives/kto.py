@@ -180,6 +180,7 @@ objectives.add(
         name="kto",
         summary="answers rated good become likelier and those rated bad less, compared with the "
         "start",
+        paper="Ethayarajh et al. 2024, arXiv:2402.01306",
         gives=frozenset({"causal logits"}),
         learning_rate_factor=0.25,
         defaults={"remove_unused_columns": False},

@@ -43,6 +43,7 @@ objectives.add(
     Pairs(
         name="orpo",
         summary="the preferred answers are learned, at odds with the others; no reference",
+        paper="Hong et al. 2024, arXiv:2403.07691",
         gives=frozenset({"causal logits"}),
         learning_rate_factor=0.5,
         defaults={"remove_unused_columns": False},

@@ -103,6 +103,7 @@ objectives.add(
         summary="answers that a reward finds better become likelier (RLOO, GRPO)",
         gives=frozenset({"causal logits"}),
         learning_rate_factor=0.25,
+        signal="prompts",
         takes=frozenset({"reward", "judge", "rubric"}),
         nothing=EQUAL,
         measures=(

@@ -92,6 +92,53 @@ def test_as_transformers_calls_it(special, window):
     compare(asked(given, sliding_window=window, **special), expected, given, upstream)
 
 
+# A beginning of 20 tokens with its own 5, then branches of 3 and of 30 that begin with it, too.
+BRANCHED, SEEN, BEGINNING = (25, 3, 30), (25, 23, 50), 20
+
+
+def branched():
+    """Where the keys stand that each row sees."""
+    places = list(range(25))
+    for start, length in ((25, 3), (28, 30)):
+        places += [*range(BEGINNING), *range(start, start + length)]
+    return torch.tensor(places)
+
+
+def whole(given):
+    """Every row written out with its beginning, and which of its outputs are its own."""
+    places = branched()
+    q, k, v = (t[:, :, places] for t in given)
+    own = torch.ones(len(places), dtype=torch.bool)
+    for start in (25, 48):
+        own[start : start + BEGINNING] = False
+    return (q, k, v), own
+
+
+@pytest.mark.parametrize("block", [512, 16])
+@pytest.mark.parametrize("window", [None, 5, 33])
+def test_rows_that_begin_alike_written_out(window, block, monkeypatch):
+    monkeypatch.setattr(rows, "BLOCK", block)
+    given, upstream = drawn(BRANCHED, values=5)
+    q, k, v = given
+    keys, values = k[0][:, branched()], v[0][:, branched()]
+    got = rows.attention(q[0], keys, values, BRANCHED, 0.3, window, SEEN).unsqueeze(0)
+    parts, own = whole(given)
+    compare(got, alone(*parts, SEEN, window=window, scale=0.3)[:, own], given, upstream)
+
+
+@pytest.mark.parametrize("window", [None, 7])
+@pytest.mark.parametrize("special", [{}, {"softcap": 2.0}], ids=["plain", "softcap"])
+def test_rows_that_begin_alike_as_transformers_calls_it(special, window):
+    given, upstream = drawn(BRANCHED)
+    keys = attention.Keys(SEEN, branched())
+    attention._now.append(Layout(BRANCHED, keys=keys))
+    got = attend(Layer(), *given, None, sliding_window=window, **special)[0]
+    attention._now.pop()
+    parts, own = whole(given)
+    expected = alone(*parts, SEEN, window=window, softcap=special.get("softcap"))[:, own]
+    compare(got, expected, given, upstream)
+
+
 def test_in_bf16_it_is_about_as_near_as_torchs_own():
     given, _ = drawn(LENGTHS, dtype=torch.bfloat16)
     exact = alone(*(t.detach().double() for t in given), LENGTHS)

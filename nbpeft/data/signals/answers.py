@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from nbpeft.data.tokens.masks import Encoder
 from nbpeft.data.tokens.notes import notes_of
 from nbpeft.data.tokens.rendering import Rendering, rendering_of
 from nbpeft.data.tokens.sides import check_sides
+from nbpeft.rendering import count, percent
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
@@ -57,6 +58,29 @@ class Answers(Signal):
     ) -> str | None:
         """Where nothing would be learned, or never to stop."""
         return refused(rendering, counts, ends, label, max_length=max_length, loss_on=self.loss_on)
+
+    @property
+    def unit(self) -> str:
+        """What the length of a row counts."""
+        return "tokens a side" if self.apart else "tokens a row"
+
+    @property
+    def measured(self) -> str:
+        """Of which of a row's texts its length is, where it has several."""
+        return " (the longer of prompt and answer)" if self.apart else ""
+
+    def trained(
+        self, rendering: Rendering, counts: Counts, ends: Ends, rows: int
+    ) -> Iterator[tuple[str, str]]:
+        """The share of trained tokens, and how many rows teach to stop."""
+        share = percent(100 * counts.trained_tokens / max(1, counts.tokens))
+        ended = f"trained in {count(counts.ended)} of {count(rows)} rows"
+        yield "trained tokens", f"{share} of {count(counts.tokens)} ({self.asked(rendering)})"
+        yield f"end token {ends.shown}".strip(), ended
+
+    def asked(self, rendering: Rendering) -> str:
+        """What says which tokens are trained."""
+        return "raw text" if rendering.kind == "text" else f"--loss-on {self.loss_on}"
 
     def notes(
         self,

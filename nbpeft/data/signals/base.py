@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.encode import Encodes
 from nbpeft.data.tokens.ends import Ends
 from nbpeft.data.tokens.rendering import Rendering, rendering_of
+from nbpeft.rendering import count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,8 +22,13 @@ if TYPE_CHECKING:
 class Signal:
     """From what rows an objective learns, and how they come to be tokens."""
 
-    formats: tuple[str, ...]
+    formats: tuple[str, ...] = ()
     """Names in `formats.FORMATS` that its rows may have."""
+
+    @property
+    def measured(self) -> str:
+        """Of which of a row's texts its length is, where it has several."""
+        return ""
 
     def converted(self, part: Part) -> Part:
         """The part with examples of the kind that is learned from.
@@ -57,6 +64,34 @@ class Signal:
     def no_room(self, counts: Counts, label: str, max_length: int) -> str | None:
         """Why rows can't be without those that had no room in `max_length`; None where they may."""
         return None
+
+    @property
+    def unit(self) -> str:
+        """What the length of a row counts."""
+        return "tokens a row"
+
+    def figures(
+        self,
+        rendering: Rendering,
+        counts: Counts,
+        ends: Ends,
+        lengths: Sequence[int],
+        max_length: int,
+    ) -> Iterator[tuple[str, str]]:
+        """What was counted over some rows, of `lengths` tokens before cutting."""
+        of = f"of {count(len(lengths))} rows"
+        middle = count(round(statistics.median(lengths)))
+        over = sum(length > max_length for length in lengths)
+        spread = f"{count(min(lengths))} to {count(max(lengths))}, median {middle}"
+        yield f"tokens a row{self.measured}", spread
+        yield from self.trained(rendering, counts, ends, len(lengths))
+        yield f"over {count(max_length)} tokens", f"{count(over)} {of} (--max-length)"
+
+    def trained(
+        self, rendering: Rendering, counts: Counts, ends: Ends, rows: int
+    ) -> Iterator[tuple[str, str]]:
+        """Figures on what is trained, over so many rows; none where tokens have no labels."""
+        yield from ()
 
     def notes(
         self,

@@ -21,6 +21,15 @@ class Preferences(Answers):
 
     formats: tuple[str, ...] = PREFERENCES
 
+    @property
+    def measured(self) -> str:
+        """Of which of a row's texts its length is."""
+        return " (the longer of chosen and rejected)"
+
+    def asked(self, rendering: Rendering) -> str:
+        """What is trained."""
+        return "both answers"
+
     def converted(self, part: Part) -> Part:
         """Pairs, also where thumbs or marks are given."""
         return as_preferences(part)
@@ -42,6 +51,15 @@ class Ratings(Preferences):
     """An answer to a prompt, with a thumb up or down."""
 
     formats: tuple[str, ...] = RATINGS
+
+    @property
+    def measured(self) -> str:
+        """A row is one text."""
+        return ""
+
+    def asked(self, rendering: Rendering) -> str:
+        """What is trained."""
+        return "the answers"
 
     def converted(self, part: Part) -> Part:
         """Thumbs, also where pairs or marks are given."""

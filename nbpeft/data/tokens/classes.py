@@ -12,6 +12,7 @@ from nbpeft.data.tokens.ends import Ends
 from nbpeft.data.tokens.rendering import encode, frame
 from nbpeft.data.tokens.row import Row
 from nbpeft.errors import DataError, listed, quoted
+from nbpeft.rendering import count
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -33,7 +34,8 @@ class ClassEncoder:
         self.ends = Ends(frozenset(), "", "", 0)
         """Nothing is answered."""
         self._tokenizer = tokenizer
-        self._max_length = max_length
+        self.room = max_length
+        """Tokens that a text may have."""
         self._label = label
         self._column = column
         self._numbers = {name: number for number, name in enumerate(names)}
@@ -59,6 +61,10 @@ class ClassEncoder:
             made.append({"input_ids": read, "label": self._number(example, number)})
         return made
 
+    def rest(self) -> list[dict[str, Any]]:
+        """Nothing: no row waits for another."""
+        return []
+
     def written(self, examples: list[Example], numbers: Sequence[int]) -> list[list[Row]]:
         """The texts, with what the tokenizer puts before and after one; that stays when cut."""
         texts = [example.text for example in examples if isinstance(example, Labelled)]
@@ -70,15 +76,16 @@ class ClassEncoder:
 
     def count(self, rows: Sequence[Row], number: int) -> list[list[int | None]]:
         """What is kept of the text, counted."""
-        labels = rows[0].labels(self._max_length)
+        labels = rows[0].labels(self.room)
         self.counts.rows += 1
         self.counts.cut += None in labels
         self.counts.tokens += len(labels) - labels.count(None)
         return [labels]
 
-    def ended(self, row: Row, labels: Sequence[int | None]) -> int:
-        """No answer is in the text."""
-        return 0
+    def remark(self, row: Row, labels: Sequence[int | None]) -> str:
+        """Whether the text is cut."""
+        kept = len(labels) - labels.count(None)
+        return f"The text is cut to {count(kept)} tokens." if None in labels else ""
 
     def _number(self, example: Labelled, number: int) -> int:
         name = str(example.label)

@@ -30,6 +30,8 @@ class Encodes(Protocol):
     counts: Counts
     ends: Ends
     """How answers end."""
+    room: int
+    """Tokens that a text may have."""
 
     def features(self, part: Part) -> Features:
         """The columns that a trainer gets."""
@@ -41,14 +43,17 @@ class Encodes(Protocol):
             numbers: the user's number of each example, for messages.
         """
 
+    def rest(self) -> list[dict[str, Any]]:
+        """Those that waited for more examples, once there are no more."""
+
     def written(self, examples: list[Example], numbers: Sequence[int]) -> list[list[Row]]:
         """The texts of each example as tokens, whole."""
 
     def count(self, rows: Sequence[Row], number: int) -> list[list[int | None]]:
         """The labels of an example's texts, counted; none where it can't be trained on."""
 
-    def ended(self, row: Row, labels: Sequence[int | None]) -> int:
-        """How many answers of a text have their end token among its labels."""
+    def remark(self, row: Row, labels: Sequence[int | None]) -> str:
+        """What is to be said of a text that is shown token by token."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ def _mapped(part: Part, encoder: Encodes, digest: Any, path: Path | None) -> Dat
             for example in examples:
                 digest.update(canonical(example))
         made = encoder.batch(examples, [part.numbers[place] for place in places])
+        if places[-1] == len(part) - 1:
+            made += encoder.rest()
         return as_lists(made, list(features))
 
     return part.dataset.map(

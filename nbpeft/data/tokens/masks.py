@@ -32,6 +32,7 @@ from nbpeft.data.tokens.rendering import (
 from nbpeft.data.tokens.row import NOT_TRAINED, Row
 from nbpeft.data.tokens.sides import Sides
 from nbpeft.errors import DataError, quoted
+from nbpeft.rendering import count
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Encoder:
         self.counts = Counts()
         self._tokenizer = tokenizer
         self._rendering = rendering
-        self._max_length = max_length
+        self.room = max_length
+        """Tokens that a text may have."""
         self._label = label
         self._loss_on = loss_on
         self._writer = Writer(tokenizer, rendering, label, self.counts, loss_on)
@@ -89,8 +91,8 @@ class Encoder:
     def count(self, rows: Sequence[Row], number: int) -> list[list[int | None]]:
         """The labels of an example's texts, counted; none where one has no token to train."""
         counts = self.counts
-        labels = [row.labels(self._max_length) for row in rows]
-        counts.cut += any(row.length > self._max_length for row in rows)
+        labels = [row.labels(self.room) for row in rows]
+        counts.cut += any(row.length > self.room for row in rows)
         kept = [len(own) - own.count(None) for own in labels]
         trained = [k - own.count(NOT_TRAINED) for k, own in zip(kept, labels, strict=True)]
         if not all(trained):
@@ -101,6 +103,10 @@ class Encoder:
         counts.trained_tokens += sum(trained)
         counts.ended += any(self.ended(*both) for both in zip(rows, labels, strict=True))
         return labels
+
+    def rest(self) -> list[dict[str, Any]]:
+        """Nothing: no row waits for another."""
+        return []
 
     def written(self, examples: list[Example], numbers: Sequence[int]) -> list[list[Row]]:
         """Of each example its texts (`texts_of`) as `rows` has them."""
@@ -113,6 +119,22 @@ class Encoder:
     def ended(self, row: Row, labels: Sequence[int | None]) -> int:
         """How many answers of a row have their end token among its labels."""
         return sum(self.ends.within(labels, start, stop) for start, stop in row.answers)
+
+    def remark(self, row: Row, labels: Sequence[int | None]) -> str:
+        """Whether the end token of a text is trained, in a line."""
+        shown = self.ends.shown
+        if not shown:
+            return "The tokenizer has no end token: none is trained."
+        ended, answers = self.ended(row, labels), len(row.answers)
+        cut = ""
+        if None in labels[-1:]:
+            kept = labels[row.apart or 0 :]
+            what = "row" if row.apart is None else "answer"
+            cut = f": the {what} is cut at {count(len(kept) - kept.count(None))} tokens"
+        if not ended:
+            return f"The end token {shown} is not trained{cut}."
+        of = f" after {ended} of {answers} answers" if answers > 1 else ""
+        return f"The end token {shown} is trained{of}{cut if ended < answers else ''}."
 
     def rows(self, examples: Sequence[Written], numbers: Sequence[int]) -> list[Row]:
         """The examples as tokens, whole: nothing is cut, dropped or counted as trained.
@@ -198,9 +220,9 @@ class Encoder:
 
     def _last_char_kept(self, encoded: BatchEncoding, row: int, text: str) -> int:
         """Where the text is cut: answers that begin later needn't be looked for."""
-        if not self._tokenizer.is_fast or len(encoded["input_ids"][row]) <= self._max_length:
+        if not self._tokenizer.is_fast or len(encoded["input_ids"][row]) <= self.room:
             return len(text)
-        span = encoded.token_to_chars(row, self._max_length - 1)
+        span = encoded.token_to_chars(row, self.room - 1)
         return len(text) if span is None else int(span.end)
 
     def _tokens(

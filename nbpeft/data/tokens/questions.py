@@ -13,6 +13,7 @@ from nbpeft.data.tokens.ends import Ends
 from nbpeft.data.tokens.rendering import Rendering, encode, frame, opened
 from nbpeft.data.tokens.row import Row
 from nbpeft.errors import DataError, quoted
+from nbpeft.rendering import count
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -42,7 +43,8 @@ class QuestionEncoder:
         """Nothing is answered yet."""
         self._tokenizer = tokenizer
         self._rendering = rendering
-        self._room = room
+        self.room = room
+        """Tokens that a prompt may have."""
         self._label = label
         self._chats = chats
         self._writer = Writer(tokenizer, rendering, label, self.counts, "answers")
@@ -69,6 +71,10 @@ class QuestionEncoder:
                 made.append({"input_ids": rows[0].ids, "prompt": prompt} | dict(example.beside))
         return made
 
+    def rest(self) -> list[dict[str, Any]]:
+        """Nothing: no row waits for another."""
+        return []
+
     def written(self, examples: list[Example], numbers: Sequence[int]) -> list[list[Row]]:
         """The prompts, each with what opens the answer."""
         asked = [example for example in examples if isinstance(example, Asked)]
@@ -82,8 +88,8 @@ class QuestionEncoder:
 
     def count(self, rows: Sequence[Row], number: int) -> list[list[int | None]]:
         """No token of a prompt is trained; one that leaves no room is noted as dropped."""
-        labels = rows[0].labels(self._room)
-        if rows[0].length > self._room:
+        labels = rows[0].labels(self.room)
+        if rows[0].length > self.room:
             self.counts.cut += 1
             self.counts.dropped.append(number)
             return []
@@ -91,9 +97,9 @@ class QuestionEncoder:
         self.counts.tokens += rows[0].length
         return [labels]
 
-    def ended(self, row: Row, labels: Sequence[int | None]) -> int:
-        """No answer is in the text."""
-        return 0
+    def remark(self, row: Row, labels: Sequence[int | None]) -> str:
+        """Whether the prompt is too long."""
+        return f"The prompt is over {count(self.room)} tokens." if None in labels else ""
 
     def _string(self, example: Asked, number: int) -> str:
         if isinstance(example.prompt, str):
