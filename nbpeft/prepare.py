@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import tempfile
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from nbpeft.architectures import Architecture, architecture_of, window_of
 from nbpeft.coerce import coerce
 from nbpeft.config import settings as configured
 from nbpeft.errors import DataError, ModelError, RequestError
-from nbpeft.feedback import Surroundings
 from nbpeft.guard import process_state_kept
 from nbpeft.heading import check_parent, settled, surveyed
 from nbpeft.lineage import check_same_rows, inherited, merged, parent_of, resumed_of
@@ -26,13 +24,14 @@ from nbpeft.places.budget import UNKNOWN, seconds_of
 from nbpeft.plan import Plan
 from nbpeft.quiet import quiet
 from nbpeft.registry import check_pair
-from nbpeft.request import Request, options, typed
+from nbpeft.request import Request
 from nbpeft.session.models import Found, Handle, find_model, find_tokenizer
 from nbpeft.session.names import check_name
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
 from nbpeft.settings import Fields, Layer, Settings, resolve
 from nbpeft.standing import counting, standing, wanted
+from nbpeft.surrounding import refuse_signals, surroundings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,19 +113,8 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         )
         _check_trainer(objective, chosen, handle.root)
         stands = standing(handle, method, chosen.method, state, in_place=request.in_place)
-        objective = objective.bound(
-            Surroundings(
-                request=request,
-                session=session,
-                handle=handle,
-                tokenizer=tokenizer,
-                state=stands.state,
-                variables=bindings.namespace,
-                live=bindings.signals,
-                rater=functools.partial(_rater, session, handle, tokenizer),
-                settings=chosen.trainer,
-            )
-        )
+        here = surroundings(request, bindings, session, handle, tokenizer, stands.state, chosen)
+        objective = objective.bound(here)
         rows = _rows(request, bindings, objective, tokenizer, chosen)
         outputs = objective.outputs(rows)
         check_parent(parent, method, outputs)
@@ -179,25 +167,6 @@ def steps_of(rows: int, trainer: Mapping[str, Any]) -> int:
     batches *= trainer.get("num_iterations", 1)  # steps that learn from the same answers
     updates = max(1, math.ceil(batches / trainer.get("gradient_accumulation_steps", 1)))
     return math.ceil(trainer.get("num_train_epochs", 3) * updates)
-
-
-def _rater(session: Session, handle: Handle, tokenizer: Any, record: Record) -> Any:
-    from nbpeft.scoring import Rater
-
-    return Rater(session, handle, record, tokenizer)
-
-
-def refuse_signals(request: Request, objective: Objective) -> None:
-    """Refuse what says what to learn from, where the objective doesn't take it."""
-    for option in options():
-        word = typed(option.name)
-        given = option.metadata["signal"] and getattr(request, option.name) is not None
-        if given and word not in objective.takes:
-            takers = [other.name for other in objectives if word in other.takes]
-            raise RequestError(
-                f"{objective.name} takes no {word}: leave it out, or type --objective "
-                f"{' or '.join(takers)}."
-            )
 
 
 def _model(request: Request, bindings: Bindings) -> Found:

@@ -107,7 +107,7 @@ def _variable(around: Surroundings, name: str, value: Any) -> Judge:
 
 
 def _tokenizer(around: Surroundings, model: Any) -> Any:
-    """Another model's tokenizer: the kernel's one of its own vocabulary, the run's where it fits."""
+    """Another model's tokenizer: loaded from where it was, or the first that fits its words."""
     from transformers import PreTrainedTokenizerBase
 
     size = model.get_input_embeddings().weight.shape[0]

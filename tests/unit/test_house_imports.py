@@ -42,6 +42,7 @@ LAYERS = (
         "holding",
         "attaching",
         "standing",
+        "surrounding",
         "variables",
     },
     {"views", "magics", "api"},
