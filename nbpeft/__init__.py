@@ -23,6 +23,8 @@ _HOMES = {
     "Merged": "nbpeft.merging.result",
     "NbPeft": "nbpeft.config",
     "NbPeftError": "nbpeft.errors",
+    "Rating": "nbpeft.rating",
+    "Ratings": "nbpeft.rating",
     "Record": "nbpeft.session.record",
     "Run": "nbpeft.run",
     "Session": "nbpeft.session.session",
@@ -41,6 +43,7 @@ _HOMES = {
     "look": "nbpeft.api",
     "memory": "nbpeft.api",
     "merge": "nbpeft.api",
+    "rate": "nbpeft.api",
     "save": "nbpeft.api",
 }
 
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from nbpeft.api import look as look
     from nbpeft.api import memory as memory
     from nbpeft.api import merge as merge
+    from nbpeft.api import rate as rate
     from nbpeft.api import save as save
     from nbpeft.listing.family_tree import family_tree as family_tree
     from nbpeft.tiny import load_data as load_data

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nbpeft.holding import Memory
     from nbpeft.listing.one import Description
     from nbpeft.merging import Merged, MergeRequest
+    from nbpeft.rating import Rating
     from nbpeft.run import Run
     from nbpeft.session.record import Record
     from nbpeft.session.session import Attached
@@ -177,6 +178,30 @@ def compare(
         max_new_tokens=request.max_new_tokens,
         seed=request.seed if request.sample else None,
     )
+
+
+def rate(
+    names: str | Sequence[str] | None = None, prompts: Sequence[Prompt] | None = None, *,
+    data: Any = None, model: Any = None, tokenizer: Any = None, **words: Any,
+) -> Rating:  # fmt: skip
+    """Rate answers of adapters, blind; the twin of `%%peft_rate`, with the same words as keywords.
+
+    Without `names`, the base and every adapter; prompts and data as for `compare`. Returns a
+    `Rating`, which shows itself as buttons, and has `.press(key)`, `.finish()` and `.ratings`: the
+    rows, a list to give as data, with `.preferences()` and `.thumbs()`.
+    """
+    from nbpeft.rating import RateRequest
+    from nbpeft.rating import rate as rate_
+    from nbpeft.session import current
+
+    named, live = _sorted_out(data=data, model=model, tokenizer=tokenizer)
+    request = RateRequest.of([names] if isinstance(names, str) else names or [], words | named)
+    handle = handle_of(live.get("model", request.model))
+    tokenizer = tokenizer_of(live.get("tokenizer", request.tokenizer))
+    return rate_(
+        current(), handle, tokenizer, request,
+        given=prompts, data=live.get("data"), namespace=variables.namespace(),
+    )  # fmt: skip
 
 
 def evaluate(

@@ -9,10 +9,10 @@ from nbpeft import data as data_
 from nbpeft.comparison.prompting import Way, questions_in
 from nbpeft.comparison.request import CompareRequest, Prompt
 from nbpeft.data.examples import Shot, examples_of, examples_trained_on, training_parts
-from nbpeft.data.reading.feedback import PREFERENCES
-from nbpeft.data.reading.formats import SFT
 from nbpeft.data.reading.shapes import shown as shown_name
+from nbpeft.data.signals import signal_of
 from nbpeft.errors import DataError, RequestError, listed, quoted
+from nbpeft.objectives import objectives
 from nbpeft.session.record import Record
 from nbpeft.session.session import BASE_WORDS, Session
 
@@ -85,13 +85,15 @@ def _trained_on(
             "shots: add --data X."
         )
     name, held_out = record.request["data"], record.request.get("eval")
+    rendering = data_.Rendering.from_dict(record.data["rendering"])
+    kind = objectives.get(record.objective).signal
     try:
         parts, fingerprint = training_parts(
             data_.read_mix(name, namespace),
-            formats=(*SFT, *PREFERENCES),
+            signal_of(kind, loss_on="answers", apart=rendering.apart),
             columns=record.request.get("columns"),
             eval=data_.read_mix(held_out, namespace) if isinstance(held_out, str) else held_out,
-            rendering=data_.Rendering.from_dict(record.data["rendering"]),
+            rendering=rendering,
             tokenizer=tokenizer,
         )
     except DataError as error:

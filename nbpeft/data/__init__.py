@@ -3,11 +3,12 @@
     read_mix(given, namespace) ─> Source or Mix ─> tokenize(source, tokenizer, …) ─> Rows
 
 `finding` has the rows wherever they are, and mixes several; `reading` knows the formats and which
-one fits; `splitting` holds some out, with copies of a row on one side; `tokens` writes rows for the
-model and marks the tokens to train; `looking` shows it all before a run; `hosting` writes rows for
-services that tune elsewhere. `prepare` goes the whole way, `prompts` takes rows as questions,
-`examples` as what is shown before a question. Importing this package is light: torch, transformers,
-datasets and pandas are imported where they are used.
+one fits; `splitting` holds some out, with copies of a row on one side, and makes judgements of one
+kind of another; `tokens` writes rows for the model and marks the tokens to train; `signals` say
+what an objective learns from; `looking` shows it all before a run; `hosting` writes rows for
+services that tune elsewhere. `prepare` goes the whole way, `ready` has a function for each signal,
+`prompts` takes rows as questions, `examples` as what is shown before a question. Importing this
+package is light: torch, transformers, datasets and pandas are imported where they are used.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.prepare import FINGERPRINT, digest_of
 from nbpeft.data.prompts import Prompt, prompt_and_answer, prompts
-from nbpeft.data.reading.examples import texts_of
+from nbpeft.data.reading.examples import Preference, Rating, Written, texts_of
+from nbpeft.data.signals import Signal
 from nbpeft.data.splitting.copies import canonical
 from nbpeft.data.splitting.parts import Part, split
 from nbpeft.data.splitting.split import SEED
@@ -49,38 +50,42 @@ def examples_of(source: Source, columns: Mapping[str, str] | None) -> Iterator[S
 
 
 def examples_trained_on(parts: Sequence[Part]) -> Iterator[Shot]:
-    """The rows of several parts in a random order; of preferences the better answer."""
+    """The rows of several parts in a random order: of those that are judged the good answers."""
     places = [(part, place) for part in parts for place in range(len(part))]
     for chosen in _drawn(len(places)):
         for part, place in (places[number] for number in chosen):
             one = part.some([place])
-            prompt, answer = prompt_and_answer(texts_of(one.examples(1)[0])[0])
-            yield Shot(prompt, answer, one.numbers[0], part.label)
+            example = one.examples(1)[0]
+            if isinstance(example, Written | Preference) or (
+                isinstance(example, Rating) and example.good
+            ):
+                prompt, answer = prompt_and_answer(texts_of(example)[0])
+                yield Shot(prompt, answer, one.numbers[0], part.label)
 
 
 def training_parts(
     source: Source | Mix,
+    signal: Signal,
     *,
-    formats: tuple[str, ...],
     columns: Mapping[str, str] | None,
     eval: float | int | Source | Mix | None,
     rendering: Rendering,
     tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[list[Part], str]:
-    """(the rows that a run trains on, their fingerprint as `tokenize` gives it).
+    """(the rows that a run trains on, their fingerprint as `prepare` gives it).
 
     Args:
-        formats, columns, eval: as `tokenize` takes them.
+        columns, eval: as `nbpeft.data.tokenize` takes them.
         rendering: how that run wrote its rows.
 
     Raises:
-        DataError: as `tokenize`, but for what only tokens show.
+        DataError: as `prepare`, but for what only tokens show.
     """
-    parts = split(source, formats, columns, eval).train
+    parts = split(source, signal.formats, columns, eval, signal.converted).train
     digest = digest_of(rendering, tokenizer)
     for part in parts:
-        for row in part.dataset:
-            digest.update(canonical(part.reading.example(row)))
+        for example in part.each():
+            digest.update(canonical(example))
     return parts, digest.hexdigest()[:FINGERPRINT]
 
 

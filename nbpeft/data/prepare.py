@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.prompts import prompt_and_answer
-from nbpeft.data.reading.examples import texts_of
+from nbpeft.data.reading.examples import Labelled, texts_of
 from nbpeft.data.signals.base import Signal
 from nbpeft.data.splitting.findings import notes_on_copies, notes_on_reading
 from nbpeft.data.splitting.parts import Part, split
@@ -86,12 +86,14 @@ def prepare(
     with undisturbed(tokenizer), quiet():
         encoder_of = signal.encoders(parts, tokenizer, rendering, max_length)
         train = encode_parts(parts.train, encoder_of, digest)
-        refusal = signal.refusal(rendering, train.counts, train.ends, source.label, max_length)
+        refusal = signal.no_room(train.counts, parts.train, max_length) or signal.refusal(
+            rendering, train.counts, train.ends, source.label, max_length
+        )
         if refusal:
             raise DataError(refusal)
         held_out = encode_parts(parts.held_out, encoder_of, None) if parts.held_out else None
     held_counts = held_out.counts if held_out else Counts()
-    refusal = signal.no_room(held_counts, f"{source.label} (held out)", max_length)
+    refusal = signal.no_room(held_counts, parts.held_out, max_length)
     if refusal:
         raise DataError(refusal)
     return Rows(
@@ -131,5 +133,9 @@ def _sample_prompts(parts: Sequence[Part]) -> tuple[str | list[dict[str, Any]], 
     """Prompts of the first rows, of each part in turn."""
     examples = [part.examples(min(SAMPLES, len(part))) for part in parts]
     in_turn = [example for row in zip_longest(*examples) for example in row if example is not None]
-    asked = (prompt_and_answer(texts_of(example)[0])[0] for example in in_turn)
+    asked = (
+        prompt_and_answer(texts_of(example)[0])[0]
+        for example in in_turn
+        if not isinstance(example, Labelled)
+    )
     return tuple(prompt for prompt in islice(asked, SAMPLES) if prompt)

@@ -15,6 +15,7 @@ from nbpeft.magics.finetune import finetune
 from nbpeft.magics.fit import peft_fit
 from nbpeft.magics.memory import peft_memory
 from nbpeft.magics.merge import peft_merge
+from nbpeft.magics.rate import peft_rate
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -26,7 +27,13 @@ LINE: tuple[Callable[..., Any], ...] = (
     peft_merge,
 )
 # IPython refuses a cell magic whose body is empty: without one, the line magic does the same.
-BOTH: tuple[Callable[..., Any], ...] = (finetune, peft_attach, peft_compare, peft_fit)
+BOTH: tuple[Callable[..., Any], ...] = (
+    finetune,
+    peft_attach,
+    peft_compare,
+    peft_fit,
+    peft_rate,
+)
 
 
 def register(shell: InteractiveShell) -> None:

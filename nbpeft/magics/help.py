@@ -13,6 +13,7 @@ from nbpeft.merging import merge_options
 from nbpeft.methods import methods
 from nbpeft.objectives import objectives
 from nbpeft.places import places
+from nbpeft.rating.request import rate_options
 from nbpeft.request import options, typed
 from nbpeft.session.recipe import recipe_options
 
@@ -130,6 +131,27 @@ def merge_help() -> str:
             "merged model answers from the adapter is measured, and said.",
             "",
             *map(_line, merge_options()),
+        ]
+    )
+
+
+def rate_help() -> str:
+    """What `%%peft_rate?` shows."""
+    return "\n".join(
+        [
+            "Rate answers, blind and in random order, into data to train on.",
+            "",
+            "    %%peft_rate base NAME …        a prompt a line below, or a YAML list",
+            "    %peft_rate NAME --data X       prompts are rows; two samples of each",
+            "    %peft_rate base NAME --mark    one answer at a time, 1 to 5",
+            "",
+            "Click, or type into the box: 1 to 6 choose the best of what is left, s skips, b says",
+            "that all are bad, u takes back, f finishes. Who answered what is told at the end.",
+            "",
+            "Every rating goes to a file and a variable at once, and the same cell goes on where a",
+            "restart came between: %finetune NAME --data ratings --objective dpo (or kto).",
+            "",
+            *map(_line, rate_options()),
         ]
     )
 

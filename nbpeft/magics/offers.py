@@ -69,7 +69,7 @@ def _words(
     if cursor.magic == "finetune" and not cursor.names:
         for offer in adapters(session.current().glance(), versions=False):
             yield Offer(offer.text, "train again", offer.help)
-    if cursor.magic == "peft_compare":
+    if cursor.magic in ("peft_compare", "peft_rate"):
         taken = set(cursor.names)
         base = Offer("base", "model", "the base, without any adapter")
         found = [base, *adapters(session.current().glance())]

@@ -77,6 +77,7 @@ class Pairs(Objective):
     """Whether the loss compares with a reference."""
     refused: Callable[[Any], None]
     """Refuses a config that the loss doesn't go with."""
+    signal: str = "preferences"
 
     def config_class(self) -> type[Any]:
         """TRL's config of this loss."""

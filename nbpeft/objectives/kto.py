@@ -186,6 +186,7 @@ objectives.add(
         defaults={"remove_unused_columns": False},
         aliases={"loss": "loss_type"},
         reserved=RESERVED,
+        signal="ratings",
         measures=(Measure("accuracies", "accuracy", share=True), Measure("kl", "KL")),
     )
 )

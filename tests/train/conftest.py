@@ -18,6 +18,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 
 import nbpeft
 import nbpeft.session
+from nbpeft.objectives import objectives
 from nbpeft.places import watch
 
 
@@ -33,6 +34,16 @@ def chats():
     return nbpeft.load_data("pirate")
 
 
+LEARNED_FROM = {
+    "text": "stories",
+    "preferences": "polite",
+    "ratings": "ratings",
+    "labels": "sentiment",
+    "prompts": "questions",
+}
+"""The embedded data of each signal but answers."""
+
+
 @pytest.fixture
 def tune(tiny_pair, chats):
     """`tune("name", max_steps=3, …)` on the test's own tiny model; `.model`, `.tokenizer`."""
@@ -41,7 +52,9 @@ def tune(tiny_pair, chats):
     def call(name, **words):
         if words.get("method") == "bitfit" and not has_biases(call.model):
             call.model = biased(call.model)
-        settings = {"data": chats, "max_steps": 3, "eval": 8, "batch_size": 4}
+        objective = objectives.get(words.get("objective", "sft"))
+        data = chats if objective.signal == "answers" else f"tiny:{LEARNED_FROM[objective.signal]}"
+        settings = {"data": data, "max_steps": 3, "eval": 8, "batch_size": 4}
         settings |= {"fit": "off"} | words  # whether it fits is a second's work, and tested apart
         return nbpeft.finetune(name, model=call.model, tokenizer=tokenizer, **settings)
 

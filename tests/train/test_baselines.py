@@ -135,3 +135,20 @@ def test_a_run_on_nameless_rows_has_no_shots_of_its_own(tune, compare):
         compare("one", shots=1)
     with pytest.raises(DataError, match="nosuch"):
         compare("one", shots=1, data="nosuch")
+
+
+def test_shots_of_a_preference_are_the_better_answers(tune, compare, reached):
+    tune("one", objective="dpo", data="tiny:polite", max_steps=1)
+    compared = compare("one", shots=3)
+    assert not any("other rows" in note for note in compared.notes)
+    longest = max(reached, key=len)
+
+    def shown(name):
+        return [
+            row
+            for row in nbpeft.load_data("polite")
+            if f"{written(compare.tokenizer, row['prompt'])}{row[name][0]['content']}<|end|>"
+            in longest
+        ]
+
+    assert (len(shown("chosen")), len(shown("rejected"))) == (3, 0)

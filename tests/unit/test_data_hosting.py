@@ -147,6 +147,14 @@ def test_answers_that_are_not_trained_weigh_nothing():
     assert any("not to be trained; Vertex AI trains all" in note for note in notes)
 
 
+def test_answers_with_thumbs_are_not_written_in_silence():
+    rows = [{"prompt": f"{n}", "completion": "a b", "label": n % 2 == 0} for n in range(10)]
+    notes = written(rows, "openai")[1].notes
+    assert any("'label' seems to mark answers as good or bad" in note for note in notes)
+    plain = [{"prompt": "a", "completion": "b", "topic": "c"}] * 10
+    assert not any("good or bad" in note for note in written(plain, "openai")[1].notes)
+
+
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
 CALLING = [

@@ -209,6 +209,18 @@ def test_the_magic_is_the_call(kernel) -> None:
     assert called.figures == found.figures
 
 
+def test_the_magic_looks_as_an_objective_does(kernel) -> None:
+    kernel.user_ns["rows"] = [{"question": "hi", "winner": "yo", "loser": "no"}] * 2
+    found = kernel.run_line_magic("peft_data", "rows --objective dpo --rows 1")
+    assert dict(found.figures)["format"] == "preference"
+    assert [row.title.partition(":")[0] for row in found.shown] == [
+        "row 1, chosen", "row 1, rejected",
+    ]  # fmt: skip
+    assert shown(found.shown[1], "trained") == "no<|end|>"
+    with pytest.raises(NbPeftError, match=r"dpp.* Did you mean dpo"):
+        kernel.run_line_magic("peft_data", "rows --objective dpp")
+
+
 def test_rows_are_as_long_as_a_run_s(kernel, monkeypatch) -> None:
     line = "rows --columns prompt=q,completion=a"
     assert kernel.run_line_magic("peft_data", line).max_length == 300

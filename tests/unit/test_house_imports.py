@@ -39,6 +39,7 @@ LAYERS = (
         "comparison",
         "listing",
         "merging",
+        "rating",
         "holding",
         "attaching",
         "standing",

@@ -172,7 +172,7 @@ def _is_rows(value: object) -> bool:
         return True
     if isinstance(value, dict):
         return bool(value) and all(isinstance(cells, list | tuple) for cells in value.values())
-    return isinstance(value, list | tuple) and type(value) in (list, tuple)
+    return isinstance(value, list) or type(value) is tuple  # a namedtuple is one row
 
 
 def _candidate(name: str, value: object) -> bool:

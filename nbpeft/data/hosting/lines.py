@@ -13,7 +13,7 @@ from nbpeft.data.hosting.service import Kind, Line, Service, without_nothing
 from nbpeft.data.reading.checks import check_rows
 from nbpeft.data.reading.detect import choose
 from nbpeft.data.reading.examples import Example, Pair, Preference, Text, as_chat, texts_of
-from nbpeft.data.reading.feedback import PREFERENCES
+from nbpeft.data.reading.feedback import RATINGS
 from nbpeft.data.reading.formats import SFT
 from nbpeft.data.reading.shapes import Reading
 from nbpeft.errors import DataError, quoted
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMATS = (*(name for name in SFT if name != "text"), *PREFERENCES)
+PREFERENCE = "preference"
+FORMATS = (*(name for name in SFT if name != "text"), PREFERENCE)
 """What services train on: chats and preferences; none of them takes raw text."""
+MARKED = tuple(name for name in RATINGS if name != PREFERENCE)
+"""Answers with thumbs or marks, which no service takes."""
 TOOLS = "tools"
 """The column that holds what tools a chat has, as in TRL."""
 ENDS = "\x85\u2028\u2029"
@@ -67,9 +70,10 @@ def lines_of(
     if not len(source.dataset):
         raise DataError(f"{quoted(source.label)} has no rows.")
     reading = choose(source.dataset, FORMATS, columns, source.label)
-    preferences = reading.format.name in PREFERENCES
+    preferences = reading.format.name == PREFERENCE
     lines = Lines(service.preferences if preferences else service.chats)
     lines.notes.append(reading.note([n for n in source.dataset.column_names if n != TOOLS]))
+    lines.notes += [] if preferences else _marked(source)
     untrained = 0
     for number, row, problem in _checked(source.dataset, reading, source.label):
         if problem:
@@ -88,6 +92,19 @@ def lines_of(
             f"{untrained} rows have answers that are not to be trained; {service.title} trains all"
         )
     return lines
+
+
+def _marked(source: Source) -> list[str]:
+    """What to say of answers that are marked: written are all of them."""
+    try:
+        columns = choose(source.dataset, MARKED, None, source.label).columns
+    except DataError:
+        return []
+    mark = columns.get("label") or columns["score"]
+    return [
+        f"the column {quoted(mark)} seems to mark answers as good or bad, and all are written; "
+        "drop the bad ones before, or give rows with chosen and rejected"
+    ]
 
 
 def _checked(

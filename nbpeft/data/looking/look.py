@@ -146,7 +146,8 @@ def look(
             *signal.figures(rendering, counts, ends, lengths, max_length),
         ),
         notes=(*source.notes, *notes_on_reading(parts.train), *notes_on_copies(parts), *notes),
-        refusal=signal.refusal(rendering, counts, ends, source.label, max_length),
+        refusal=signal.no_room(counts, parts.train, max_length)
+        or signal.refusal(rendering, counts, ends, source.label, max_length),
         shown=tuple(shown),
         unit=signal.unit,
     )

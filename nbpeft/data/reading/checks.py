@@ -83,7 +83,8 @@ def _check_row(row: Mapping[str, Any], reading: Reading, number: int, label: str
         if problem:
             raise _refusal(number, label, reading.columns[ours], problem)
         cells[ours] = value
-        kinds.add(type(value))
+        if cell.values is None:
+            kinds.add(type(value))
     if len(kinds) > 1 and not reading.format.mixed:
         raise DataError(
             f"Row {number} of {quoted(label)}: {' and '.join(reading.columns.values())} must be "

@@ -122,9 +122,12 @@ def _valued(
     if ours in fitting:
         return [ours]
     named = [name for name in fitting if _plain(name) in cell.also]
-    if named or not (guess and cell.by_look):
+    if named or not guess:
         return named
-    return [name for name in fitting if looks[name].is_class and not NO_TEXT.fullmatch(name)]
+    if ours in looks:  # what is wrong with it is said by row
+        return [ours]
+    classes = [name for name in fitting if looks[name].is_class and not NO_TEXT.fullmatch(name)]
+    return classes if cell.by_look else []
 
 
 def _plain(name: str) -> str:

@@ -30,10 +30,10 @@ def parted(prompt: Said | None, answers: Sequence[Said]) -> tuple[Said | None, l
     chats = [as_messages(answer, "assistant") for answer in answers]
     if all(chat[0]["role"] == "assistant" for chat in chats):
         return as_messages(prompt, "user") or None, list(chats)
-    asked, rest = _parted_chats(as_messages(prompt, "user"), chats)
-    if not isinstance(prompt, list):  # a prompt in words that the chats hold, too
-        return asked or None, rest
-    return [*(m for m in prompt if not _holds(asked, prompt)), *asked], rest
+    asked, rest = _parted_chats(chats)
+    if isinstance(prompt, list) and not _holds(asked, prompt):  # a system message, say
+        asked = [*prompt, *asked]
+    return asked or None, rest
 
 
 def _parted_texts(prompt: str | None, answers: list[str]) -> tuple[str | None, list[Said]]:
@@ -55,12 +55,11 @@ def _beginning(texts: list[str]) -> str:
     return shared[: max((i for i, c in enumerate(shared) if c.isspace()), default=0)]
 
 
-def _parted_chats(
-    asked: list[Message], chats: list[list[Message]]
-) -> tuple[list[Message], list[Said]]:
-    """Whole chats: what they share is asked, and the last message of each at least is answered."""
-    if asked and all(_holds(chat, asked) for chat in chats):
-        return asked, [chat[len(asked) :] for chat in chats]
+def _parted_chats(chats: list[list[Message]]) -> tuple[list[Message], list[Said]]:
+    """Whole chats: what they share is asked, and the last message of each at least is answered.
+
+    A prompt in words beside them is in there, too.
+    """
     if len(chats) == 1:
         answers = [i for i, m in enumerate(chats[0]) if m["role"] == "assistant"]
         length = answers[-1] if answers else len(chats[0]) - 1

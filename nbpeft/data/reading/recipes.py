@@ -50,10 +50,14 @@ class Origin:
 def mapping(origin: Origin, reading: Reading, found: Sequence[str]) -> str | None:
     """The line that brings rows to the format's own columns; None where there is nothing to do.
 
+    None, too, where the other columns go with a row: then they aren't to be left out.
+
     Args:
         found: all the columns of the rows; those that aren't used are left out, since with them
             the new rows might be read in yet another way.
     """
+    if reading.format.rest:
+        return None
     wanted = reading.format.python({ours: _cell(reading, ours) for ours in reading.columns})
     if all(value == f"row[{name!r}]" for name, value in wanted.items()):
         return None

@@ -60,6 +60,11 @@ class Answers(Signal):
         return refused(rendering, counts, ends, label, max_length=max_length, loss_on=self.loss_on)
 
     @property
+    def text(self) -> str:
+        """What a text with answers is called."""
+        return "row"
+
+    @property
     def unit(self) -> str:
         """What the length of a row counts."""
         return "tokens a side" if self.apart else "tokens a row"
@@ -101,4 +106,5 @@ class Answers(Signal):
             held_out=held_out,
             max_length=max_length,
             loss_on=self.loss_on,
+            text=self.text,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,11 @@ from nbpeft.data.signals.base import Signal
 from nbpeft.data.splitting.parts import Part, Parts
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.ends import Ends
+from nbpeft.data.tokens.gate import no_room
 from nbpeft.data.tokens.notes import none_held_out
 from nbpeft.data.tokens.questions import QuestionEncoder
 from nbpeft.data.tokens.rendering import Rendering
-from nbpeft.errors import DataError, listed, quoted
+from nbpeft.errors import DataError, quoted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -65,21 +66,18 @@ class Prompts(Signal):
     def refusal(
         self, rendering: Rendering, counts: Counts, ends: Ends, label: str, max_length: int
     ) -> str | None:
-        """Where a prompt leaves no room."""
-        return self.no_room(counts, label, max_length)
+        """Nothing more than `no_room`."""
+        return None
 
-    def no_room(self, counts: Counts, label: str, max_length: int) -> str | None:
+    def no_room(self, counts: Counts, parts: Sequence[Part], max_length: int) -> str | None:
         """A prompt that leaves no room for an answer."""
         if not counts.dropped:
             return None
-        first, *more = sorted(counts.dropped)
-        too = f" (and so are those of rows {listed(map(str, more), limit=5)})" if more else ""
-        room = max_length - self.max_new_tokens
-        return (
-            f"Row {first} of {quoted(label)}: its prompt is longer than the {room} tokens{too} "
-            f"that are left of max_length {max_length} for it beside {self.max_new_tokens} of the "
-            "answer; raise --max-length, shorten the prompt or drop the row."
+        what = (
+            f"the prompt is over the {max_length - self.max_new_tokens} tokens that it may have: "
+            f"{max_length} in all, {self.max_new_tokens} of them for the answer"
         )
+        return no_room(counts, parts[0].label, parts[0].reading.columns.get("prompt"), what)
 
     def notes(
         self,

@@ -61,8 +61,8 @@ class Signal:
         """Why a run on rows that were counted so refuses to start; None where it may."""
         raise NotImplementedError
 
-    def no_room(self, counts: Counts, label: str, max_length: int) -> str | None:
-        """Why rows can't be without those that had no room in `max_length`; None where they may."""
+    def no_room(self, counts: Counts, parts: Sequence[Part], max_length: int) -> str | None:
+        """Why rows that had no room in `max_length` can't be left out; None where they may."""
         return None
 
     @property

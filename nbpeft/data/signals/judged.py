@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbpeft.data.reading.feedback import PREFERENCES, RATINGS
@@ -22,6 +23,11 @@ class Preferences(Answers):
     formats: tuple[str, ...] = PREFERENCES
 
     @property
+    def text(self) -> str:
+        """A row has two."""
+        return "text"
+
+    @property
     def measured(self) -> str:
         """Of which of a row's texts its length is."""
         return " (the longer of chosen and rejected)"
@@ -34,16 +40,16 @@ class Preferences(Answers):
         """Pairs, also where thumbs or marks are given."""
         return as_preferences(part)
 
-    def refusal(
-        self, rendering: Rendering, counts: Counts, ends: Ends, label: str, max_length: int
-    ) -> str | None:
-        """Where a prompt leaves no room, or as for all answers."""
-        cramped = self.no_room(counts, label, max_length)
-        return cramped or super().refusal(rendering, counts, ends, label, max_length)
-
-    def no_room(self, counts: Counts, label: str, max_length: int) -> str | None:
+    def no_room(self, counts: Counts, parts: Sequence[Part], max_length: int) -> str | None:
         """No row is left out in silence: each is a judgement that somebody made."""
-        return no_room(counts, label, max_length) if counts.dropped else None
+        if not counts.dropped and not counts.alike:
+            return None
+        what = (
+            f"the prompt fills the {max_length} tokens of a row, with no room for an answer"
+            if counts.dropped
+            else f"within {max_length} tokens the two answers are the same"
+        )
+        return no_room(counts, parts[0].label, parts[0].reading.columns.get("prompt"), what)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,11 @@ class Ratings(Preferences):
     """An answer to a prompt, with a thumb up or down."""
 
     formats: tuple[str, ...] = RATINGS
+
+    @property
+    def text(self) -> str:
+        """A row has one."""
+        return "row"
 
     @property
     def measured(self) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.reading.examples import Labelled
 from nbpeft.data.reading.feedback import LABELLED
 from nbpeft.data.reading.values import order_of
 from nbpeft.data.signals.base import Signal
@@ -94,16 +93,17 @@ class Labels(Signal):
             feature = part.dataset.features[part.reading.columns["label"]]
             if isinstance(feature, datasets.ClassLabel):
                 names |= dict.fromkeys(feature.names)
-        labels = [e.label for part in parts.read for e in part.each() if isinstance(e, Labelled)]
-        found = order_of(labels)
+        found = order_of([label for part in parts.read for label in _labels(part)])
         return tuple(names | dict.fromkeys(found))
 
 
 def _counted(parts: list[Part]) -> Counter[str]:
     """How many rows there are of each label."""
-    return Counter(
-        str(example.label)
-        for part in parts
-        for example in part.each()
-        if isinstance(example, Labelled)
-    )
+    return Counter(str(label) for part in parts for label in _labels(part))
+
+
+def _labels(part: Part) -> list[Any]:
+    """Of each row its label; texts aren't read for it."""
+    column = part.reading.columns["label"]
+    cells = part.dataset.select_columns([column])[:][column]
+    return [part.reading.cell("label", cell) for cell in cells]

@@ -68,8 +68,8 @@ def _told(pairs: int, prompts: int, without: int) -> str:
     if without:
         none = f"; {without:,} of {prompts:,} prompts gave none: one answer, or all marked alike"
     return (
-        f"{pairs:,} preferences are made of them: of each prompt's answers the best over each that "
-        f"is marked lower{none}"
+        f"made of them: {pairs:,} preferences, of each prompt's answers the best over each that is "
+        f"marked lower{none}"
     )
 
 
@@ -141,7 +141,7 @@ def _both_sides(part: Part) -> Part:
             dataset=datasets.Dataset(pa.concat_tables(sides), fingerprint=new_name()),
             numbers=[*part.numbers, *part.numbers],
             example_of=rating,
-            remark=f"{2 * len(part):,} thumbs are made of them: chosen is up, rejected is down",
+            remark=f"made of them: {2 * len(part):,} thumbs, chosen up and rejected down",
         )
     )
 
@@ -165,7 +165,7 @@ def _above_middle(part: Part) -> Part:
 
     kept = part.some([row for row, mark in enumerate(marks) if mark != middle])
     between = len(marks) - len(kept)
-    left_out = f"; {between:,} rows on it are left out" if between else ""
+    left_out = f"; left out, since they are on it: {between:,}" if between else ""
     remark = (
         f"marks from {lowest:g} to {highest:g} are taken as thumbs: up above {middle:g}, down "
         f"below{left_out}"

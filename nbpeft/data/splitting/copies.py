@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.data.reading.examples import (
     Chat,
     Example,
+    Labelled,
     Pair,
     Preference,
     Rating,
+    Text,
     as_messages,
     asked_of,
 )
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 
 
 def keys_of(example: Example) -> tuple[int, int]:
-    """(key, group) of an example: the group is the key of its prompt, where it has answers to one.
+    """(key, group) of an example: the group is the key of its prompt, or of a text with a label.
 
     Else the row is a group of its own, with its copies.
     """
     key, asked = key_of(example), asked_of(example)
+    if isinstance(example, Labelled):
+        return key, key_of(Text(example.text))
     if asked is None:
         return key, key
     return key, key_of(Chat([*as_messages(asked, "user"), {"role": "assistant"}]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nbpeft.data.reading.examples import asked_of
 from nbpeft.data.reading.recipes import mapping, without_copies, without_held_out
 from nbpeft.data.reading.shapes import shown
 from nbpeft.data.splitting.copies import copies, joined, standing_in
@@ -47,9 +48,11 @@ def notes_on_copies(parts: Parts) -> list[str]:
             + (f"; to keep one of each: {line}" if line else "")
         )
     if parts.asked is not None and held < parts.asked:
+        prompts = asked_of(parts.read[0].examples(1)[0]) is not None
+        what = "rows of one prompt" if prompts else "copies of a row"
         notes.append(
-            f"{held:,} rows are held out where {parts.asked:,} were wanted, so that copies of a "
-            "row stay on one side"
+            f"{held:,} rows are held out where {parts.asked:,} were wanted, so that {what} stay "
+            "on one side"
         )
     if both:
         line = None

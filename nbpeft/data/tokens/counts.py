@@ -17,6 +17,8 @@ class Counts:
     cut: int = 0
     dropped: list[int] = field(default_factory=list)
     """Numbers of rows without a trained token."""
+    alike: list[int] = field(default_factory=list)
+    """Numbers of rows whose two texts are the same, once they are cut."""
     ended: int = 0
     """Rows in which an answer's end token is trained."""
     by_own_marks: int = 0
@@ -55,11 +57,9 @@ def together(each: Sequence[Counts], labels: Sequence[str]) -> Counts:
         return each[0]
     total = Counts()
     for counted in fields(Counts):
-        if counted.name != "dropped":
+        if counted.name not in ("dropped", "alike"):
             setattr(total, counted.name, sum(getattr(counts, counted.name) for counts in each))
-    total.dropped = [
-        RowOf(number, label)
-        for counts, label in zip(each, labels, strict=True)
-        for number in counts.dropped
-    ]
+    named = list(zip(each, labels, strict=True))
+    total.dropped = [RowOf(n, label) for counts, label in named for n in counts.dropped]
+    total.alike = [RowOf(n, label) for counts, label in named for n in counts.alike]
     return total

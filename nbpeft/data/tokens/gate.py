@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbpeft.data.tokens.counts import Counts
+from nbpeft.data.tokens.counts import Counts, RowOf
 from nbpeft.data.tokens.ends import Ends
 from nbpeft.data.tokens.rendering import Rendering
 from nbpeft.errors import listed, quoted
@@ -50,11 +50,16 @@ def refused(
     )
 
 
-def no_room(counts: Counts, label: str, max_length: int) -> str:
-    """That the prompts of some rows leave no room for an answer, in one line."""
-    first, *more = sorted(counts.dropped)
-    too = f" (and so for rows {listed(map(str, more), limit=5)})" if more else ""
-    return (
-        f"Row {first} of {quoted(label)}: its prompt leaves no room for an answer within "
-        f"{max_length} tokens{too}; raise --max-length, shorten the prompt or drop the row."
-    )
+def no_room(counts: Counts, label: str, column: str | None, what: str) -> str:
+    """That some rows have nothing left to learn from once they are cut, in one line.
+
+    Args:
+        counts: of which some rows are `dropped`, or `alike`.
+        label, column: where the prompt stands, if it has a column.
+        what: what is wrong with such a row, and how much room there is.
+    """
+    first, *more = sorted(counts.dropped or counts.alike)
+    row = f"Row {first}" if isinstance(first, RowOf) else f"Row {first} of {quoted(label)}"
+    where = row if column is None else f"{row}, column {quoted(column)}"
+    too = f" (so are rows {listed(map(str, more), limit=5)})" if more else ""
+    return f"{where}: {what}{too}; raise --max-length, shorten the prompt or drop the row."

@@ -98,6 +98,8 @@ class Encoder:
         if not all(trained):
             counts.dropped.append(number)
             return []
+        if len(rows) > 1 and rows[0].columns(labels[0]) == rows[1].columns(labels[1]):
+            counts.alike.append(number)
         counts.rows += 1
         counts.tokens += sum(kept)
         counts.trained_tokens += sum(trained)

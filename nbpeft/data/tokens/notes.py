@@ -30,14 +30,16 @@ def notes_of(
     held_out: Counts | None,
     max_length: int,
     loss_on: LossOn,
+    text: str = "row",
 ) -> list[str]:
     """How rows were written, masked, cut, dropped and held out, and what pads them.
 
     Args:
         held_out: None where nothing is split.
+        text: what a text with answers is called: a row may be several.
     """
     notes = [_written(rendering, reading, tokenizer, loss_on), _padded(tokenizer)]
-    notes += _masked(train, tokenizer)
+    notes += _masked(train, tokenizer, text)
     cut, dropped = train.cut, train.dropped
     if held_out is not None:
         cut, dropped = cut + held_out.cut, dropped + held_out.dropped
@@ -67,9 +69,9 @@ def none_held_out(train: Counts, held_out: Counts | None, what: str) -> list[str
     return [f"no rows are held out, so there is no {what}{few} (--eval)"]
 
 
-def in_rows(count: int) -> str:
+def in_rows(count: int, row: str = "row") -> str:
     """As in '1 row cut', '20 rows cut'."""
-    return "1 row" if count == 1 else f"{count:,} rows"
+    return f"1 {row}" if count == 1 else f"{count:,} {row}s"
 
 
 def _written(
@@ -115,9 +117,9 @@ def _padded(tokenizer: PreTrainedTokenizerBase) -> str:
     return f"{what}: padding is masked by position, so the end token is still trained"
 
 
-def _masked(counts: Counts, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def _masked(counts: Counts, tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
     notes = [
-        f"the answers of {in_rows(rows)} are told by {way}"
+        f"the answers of {in_rows(rows, text)} are told by {way}"
         for rows, way in (
             (counts.by_own_marks, "the chat template's own {% generation %} marks"),
             (counts.by_trl_marks, "TRL's training variant of the chat template, the same text"),
@@ -127,22 +129,22 @@ def _masked(counts: Counts, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     ]
     if counts.last_answer_only:
         notes.append(
-            f"{in_rows(counts.last_answer_only)} trained on the last answer only: the chat "
+            f"{in_rows(counts.last_answer_only, text)} trained on the last answer only: the chat "
             "template writes earlier turns anew once a later one is there"
         )
     if counts.other_opening:
         notes.append(
             "the chat template opens an answer with something that it then doesn't write: "
-            f"{in_rows(counts.other_opening)} trained without it"
+            f"{in_rows(counts.other_opening, text)} trained without it"
         )
     if counts.end_added and tokenizer.eos_token:
         notes.append(
             f"the chat template ends an answer with no end token: {tokenizer.eos_token} is added "
-            f"after the last answer of {in_rows(counts.end_added)}"
+            f"after the last answer of {in_rows(counts.end_added, text)}"
         )
     if counts.split_apart:
         notes.append(
-            f"{in_rows(counts.split_apart)} tokenized as prompt and completion apart, since a "
-            "token would span both"
+            f"{in_rows(counts.split_apart, text)} tokenized as prompt and completion apart, since "
+            "a token would span both"
         )
     return notes
