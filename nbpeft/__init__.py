@@ -43,8 +43,10 @@ _HOMES = {
     "look": "nbpeft.api",
     "memory": "nbpeft.api",
     "merge": "nbpeft.api",
+    "predict": "nbpeft.scoring.doors",
     "rate": "nbpeft.api",
     "save": "nbpeft.api",
+    "score": "nbpeft.scoring.doors",
 }
 
 __all__ = sorted([*_HOMES, "load_ipython_extension", "unload_ipython_extension"])  # noqa: PLE0605
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
     from nbpeft.api import rate as rate
     from nbpeft.api import save as save
     from nbpeft.listing.family_tree import family_tree as family_tree
+    from nbpeft.scoring.doors import predict as predict
+    from nbpeft.scoring.doors import score as score
     from nbpeft.tiny import load_data as load_data
     from nbpeft.tiny import load_tiny as load_tiny
 

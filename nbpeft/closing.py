@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from nbpeft.errors import AdapterError
 from nbpeft.events import Finished
-from nbpeft.objectives import Measure
+from nbpeft.objectives import Measure, Objective
 from nbpeft.places import Outcome
 from nbpeft.recording import word
 from nbpeft.rendering import bytes_size, count, duration, figure, glimpse, nats, percent
 from nbpeft.session.record import Record
 
 
-def finished(record: Record, outcome: Outcome, measures: Sequence[Measure] = ()) -> Finished:
-    """The closing table."""
-    metrics = record.metrics
+def finished(record: Record, outcome: Outcome, objective: Objective) -> Finished:
+    """The closing table, and what the objective shows beside it."""
+    metrics, shown = record.metrics, objective.shown(record.findings, record.label)
     rows = [("adapter", record.label + (" (stopped, partial)" if record.partial else ""))]
     if "held_out_loss" in metrics:
         before, after = metrics["held_out_loss_before"], metrics["held_out_loss"]
         rows.append(("held-out loss", f"{nats(before)} → {nats(after)}"))
-    rows += [row for measure in measures for row in _measured(measure, metrics)]
+    rows += [row for measure in objective.measures for row in _measured(measure, metrics)]
+    rows += shown.rows
     if "loss" in metrics:
         rows.append(("training loss", nats(metrics["loss"])))
     rows += _samples(outcome)
@@ -37,7 +38,7 @@ def finished(record: Record, outcome: Outcome, measures: Sequence[Measure] = ())
         ("kept in", where(record)),
         ("use it", f"%peft_attach {record.name}   ·   %peft_compare base {record.name}"),
     ]
-    return Finished(record.label, outcome.stopped, tuple(rows))
+    return Finished(record.label, outcome.stopped, tuple(rows), shown.picture)
 
 
 def _measured(measure: Measure, metrics: Mapping[str, float]) -> list[tuple[str, str]]:

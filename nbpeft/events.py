@@ -97,6 +97,8 @@ class Finished:
     stopped: bool
     summary: tuple[tuple[str, str], ...]
     """Rows of the closing table: what, value."""
+    picture: bytes | None = None
+    """A PNG that says more than the table."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ layer beside its mount.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError, listed
 from nbpeft.methods import Method
 from nbpeft.mounts import Mount, Outputs, Survey
+from nbpeft.objectives._fitted import iterations
 from nbpeft.session.record import Record
 from nbpeft.settings import Settings
 
@@ -22,12 +23,55 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+FITTED = (
+    "one layer over features that stay as they are: these are computed once, and scikit-learn's "
+    "logistic regression fits it, in as many iterations at most as there are steps; epochs, "
+    "batch_size and learning_rate are not used"
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run trains, with the head that its objective wants."""
+
+    outputs: Outputs | None
+    """What the head gives; None where none is trained."""
+    settings: Settings
+    survey: Survey
+    iterations: int | None
+    """The most that fitting a head at once takes; None where it is trained in steps."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the plan."""
+        return () if self.iterations is None else (FITTED,)
+
+
+def trained(
+    method: Method,
+    root: nn.Module,
+    settings: Settings,
+    outputs: Outputs | None,
+    parent: Record | None,
+) -> Trained:
+    """Check and count what is trained; nothing is allocated.
+
+    Raises:
+        RequestError: settings, or the adapter that the run goes on from, give something else.
+    """
+    _check_parent(parent, method, outputs)
+    settings = _settled(settings, method, outputs)
+    survey = _surveyed(method, root, settings.method, outputs)
+    at_once = outputs is not None and is_head(method) and not settings.method.get("sizes")
+    return Trained(outputs, settings, survey, iterations(settings.trainer) if at_once else None)
+
+
 def is_head(method: Method) -> bool:
     """Whether what the method trains is a head, and no adapter to put one beside."""
     return "pooled features" in method.needs
 
 
-def settled(settings: Settings, method: Method, outputs: Outputs | None) -> Settings:
+def _settled(settings: Settings, method: Method, outputs: Outputs | None) -> Settings:
     """The settings with the outputs of the head that the method is.
 
     Raises:
@@ -45,7 +89,7 @@ def settled(settings: Settings, method: Method, outputs: Outputs | None) -> Sett
     return replace(settings, method=settings.method | own)
 
 
-def surveyed(
+def _surveyed(
     method: Method, root: nn.Module, settings: Mapping[str, Any], outputs: Outputs | None
 ) -> Survey:
     """What is trained, counted; nothing is allocated."""
@@ -94,7 +138,7 @@ def gives(config: Mapping[str, Any]) -> Outputs:
     return Outputs(config["labels"], tuple(config["names"]))
 
 
-def check_parent(parent: Record | None, method: Method, outputs: Outputs | None) -> None:
+def _check_parent(parent: Record | None, method: Method, outputs: Outputs | None) -> None:
     """Refuse to go on from a head that gives something else."""
     if parent is None or outputs is None or not is_head(method):
         return

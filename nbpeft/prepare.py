@@ -14,7 +14,7 @@ from nbpeft.coerce import coerce
 from nbpeft.config import settings as configured
 from nbpeft.errors import DataError, ModelError, RequestError
 from nbpeft.guard import process_state_kept
-from nbpeft.heading import check_parent, settled, surveyed
+from nbpeft.heading import trained
 from nbpeft.lineage import check_same_rows, inherited, merged, parent_of, resumed_of
 from nbpeft.methods import Method, methods
 from nbpeft.objectives import Objective, objectives
@@ -116,13 +116,10 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         here = surroundings(request, bindings, session, handle, tokenizer, stands.state, chosen)
         objective = objective.bound(here)
         rows = _rows(request, bindings, objective, tokenizer, chosen)
-        outputs = objective.outputs(rows)
-        check_parent(parent, method, outputs)
-        chosen = settled(chosen, method, outputs)
-        survey = surveyed(method, handle.root, chosen.method, outputs)
+        what = trained(method, handle.root, chosen, objective.outputs(rows), parent)
     check_same_rows(resumed, rows)
-    steps = steps_of(len(rows.train), chosen.trainer)
-    chosen = replace(chosen, method=method.scheduled(chosen.method, steps))
+    steps = what.iterations or steps_of(len(rows.train), chosen.trainer)
+    chosen = replace(what.settings, method=method.scheduled(what.settings.method, steps))
     plan = Plan(
         name=request.name,
         version=session.next_version(request.name),
@@ -136,12 +133,12 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         trained_tokens=rows.trained_tokens,
         steps=0 if steps == UNKNOWN else steps,
         budget=request.budget,
-        trainable_parameters=survey.trainable_parameters,
+        trainable_parameters=what.survey.trainable_parameters,
         total_parameters=handle.total_parameters,
-        extra_bytes=survey.extra_bytes,
+        extra_bytes=what.survey.extra_bytes,
         state=stands.state,
         weights=stands.weights,
-        notes=(*rows.notes, *stands.notes, *_notes(handle, chosen, parent, resumed)),
+        notes=(*rows.notes, *stands.notes, *what.notes, *_notes(handle, chosen, parent, resumed)),
     )
     return Prepared(
         request=request,
@@ -155,7 +152,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         plan=plan,
         parent=parent,
         resumed=resumed,
-        outputs=outputs,
+        outputs=what.outputs,
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 from nbpeft import __version__
+from nbpeft.data import Rows
 from nbpeft.places import Outcome
 from nbpeft.prepare import Prepared
 from nbpeft.session.record import Record
@@ -36,12 +38,19 @@ def record_of(ready: Prepared, outcome: Outcome) -> Record:
             "rendering": rows.rendering.to_dict(),
             "prompts": list(rows.sample_prompts),
         },
+        findings=_findings(rows, outcome),
         parent=ready.parent.label if ready.parent else None,
         partial=outcome.stopped,
         state=ready.plan.state,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
     )
+
+
+def _findings(rows: Rows, outcome: Outcome) -> dict[str, Any]:
+    """What the objective found, with the names of what it tells apart."""
+    names = {"labels": list(rows.label_names)} if rows.label_names else {}
+    return names | outcome.findings
 
 
 def library_versions() -> dict[str, str]:

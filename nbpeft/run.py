@@ -70,7 +70,7 @@ def run(request: Request, session: Session, bindings: Bindings, events: Events) 
             return Run(ready.plan, None)
         with _reported(events), _scrubbed(), _on_base(ready), _guarded(ready):
             record, outcome, failure = _train(ready, session, events, stop)
-    events.emit(finished(record, outcome, ready.objective.measures))
+    events.emit(finished(record, outcome, ready.objective))
     if failure is not None:
         raise unsaved(record, failure) from failure
     if request.attach:

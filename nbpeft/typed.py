@@ -240,6 +240,19 @@ def read_prompts(body: str) -> list[Any]:
     return [line.strip() for line in body.splitlines() if line.strip()]
 
 
+def read_rows(body: str) -> list[Any]:
+    """The texts in a cell: a YAML list (texts, chats, or rows of key: value), else one a line."""
+    if body.lstrip().startswith("- "):
+        rows = _yaml(body, "The list of texts")
+        if all(isinstance(row, str | dict) or is_chat(row) for row in rows):
+            return list(rows)
+        raise RequestError(
+            "Each item of the list must be a text, a chat (a list of {role, content}), or a row "
+            "with prompt and completion."
+        )
+    return [line.strip() for line in body.splitlines() if line.strip()]
+
+
 def is_chat(prompt: Any) -> bool:
     """Whether a prompt is a list of {role, content}."""
     return isinstance(prompt, list) and all(

@@ -10,6 +10,7 @@ from nbpeft.closing import where
 from nbpeft.errors import listed, quoted
 from nbpeft.methods import methods
 from nbpeft.methods._stored import entry
+from nbpeft.objectives import objectives
 from nbpeft.rendering import Table, bytes_size, count, duration, nats, percent
 from nbpeft.rendering.plans import setting_text
 from nbpeft.session.models import Handle
@@ -45,6 +46,7 @@ class Description:
         """What it is, its settings, and the tokens nearby."""
         rows: list[tuple[str, ...]] = [(k, v) for k, v in _figures(self.record).items() if v]
         for heading, part in (
+            ("what was found", _found(self.record)),
             ("settings of the method", _shown(self.record.settings.get("method", {}))),
             ("settings of the training", _shown(self.record.settings.get("trainer", {}))),
             ("nearest real tokens (cosine similarity) of each virtual one", self._nearby()),
@@ -130,6 +132,12 @@ def _figures(record: Record) -> dict[str, str]:
         "kept in": where(record),
         "size": bytes_size(record.size) if record.size else "",
     }  # fmt: skip
+
+
+def _found(record: Record) -> list[tuple[str, str]]:
+    if record.objective not in objectives.names():
+        return []
+    return list(objectives.get(record.objective).shown(record.findings, record.label).rows)
 
 
 def _shown(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

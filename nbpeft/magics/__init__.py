@@ -16,6 +16,7 @@ from nbpeft.magics.fit import peft_fit
 from nbpeft.magics.memory import peft_memory
 from nbpeft.magics.merge import peft_merge
 from nbpeft.magics.rate import peft_rate
+from nbpeft.magics.score import peft_score
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -33,6 +34,7 @@ BOTH: tuple[Callable[..., Any], ...] = (
     peft_compare,
     peft_fit,
     peft_rate,
+    peft_score,
 )
 
 

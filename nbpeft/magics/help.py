@@ -15,6 +15,7 @@ from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.rating.request import rate_options
 from nbpeft.request import options, typed
+from nbpeft.scoring.request import score_options
 from nbpeft.session.recipe import recipe_options
 
 WIDTH = 78
@@ -113,6 +114,24 @@ def compare_help() -> str:
             "one batch; the texts are those that each gives alone.",
             "",
             *map(_line, compare_options()),
+        ]
+    )
+
+
+def score_help() -> str:
+    """What `%%peft_score?` shows."""
+    return "\n".join(
+        [
+            "Rate texts with a reward model (--objective reward), or label them (classify).",
+            "",
+            "    %%peft_score NAME              a text a line below, or a YAML list of texts, of",
+            "                                   chats, or of rows with prompt and completion",
+            "    %peft_score NAME --data X      rows of data",
+            "    %peft_score NAME --data X --pairwise   two answers a row, side by side",
+            "",
+            "Prompts are written as in training. Nothing stays attached or changed.",
+            "",
+            *map(_line, score_options()),
         ]
     )
 

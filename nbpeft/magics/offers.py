@@ -60,6 +60,10 @@ def offers(
     return values(cursor, variables)
 
 
+OF_ONE = ("peft_attach", "peft_adapters", "peft_merge", "peft_score")
+"""Magics that take the name of one adapter."""
+
+
 # Names and flags
 
 
@@ -74,7 +78,7 @@ def _words(
         base = Offer("base", "model", "the base, without any adapter")
         found = [base, *adapters(session.current().glance())]
         yield from (offer for offer in found if offer.text not in taken)
-    if cursor.magic in ("peft_attach", "peft_adapters", "peft_merge") and not cursor.names:
+    if cursor.magic in OF_ONE and not cursor.names:
         yield from _attachable(cursor)
     if cursor.magic == "peft_memory":
         yield from named(variables, but=cursor.names)

@@ -44,23 +44,20 @@ class ClassifyTrainer(Pooled):
         best = scores.detach().argmax(-1)
         self.measure("accuracy", best == labels)
         mode = "train" if self.model.training else "eval"
-        self._taken[mode].append(labels * scores.shape[-1] + best)
+        one = torch.eye(scores.shape[-1], device=scores.device)
+        self._taken[mode].append(one[labels].T @ one[best])
         return (loss, {}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **keywords: Any) -> None:
         """With macro F1, which is no mean over rows."""
         mode, prefix = ("eval", "eval_") if "eval_loss" in logs else ("train", "")
         if self._taken[mode]:
-            confusion = self._confusion(torch.cat(self._taken[mode]))
+            confusion = torch.stack(self._taken[mode]).sum(0).round().long()
             self._taken[mode].clear()
             logs[f"{prefix}f1"] = macro_f1(confusion)
             if mode == "eval":
                 self.confusion = confusion
         super().log(logs, *args, **keywords)
-
-    def _confusion(self, taken: torch.Tensor) -> torch.Tensor:
-        labels = int(self.head[-1].out_features)  # type: ignore[arg-type]
-        return taken.bincount(minlength=labels**2).reshape(labels, labels).cpu()
 
     def fit(self, rows: Sequence[dict[str, Any]], iterations: int) -> int:
         """scikit-learn's logistic regression, its coefficients put into the layer."""
@@ -87,5 +84,6 @@ def macro_f1(confusion: torch.Tensor) -> float:
     """
     hits = confusion.diagonal().double()
     either = confusion.sum(0) + confusion.sum(1)
-    there = either > 0
-    return float((2 * hits[there] / either[there]).mean())
+    # No mask: shapes that depend on values can't be traced.
+    each = 2 * hits / either.clamp(min=1)
+    return float(each.sum() / (either > 0).sum().clamp(min=1))

@@ -8,7 +8,7 @@ look on it is a run like any other, whose steps are the iterations of scikit-lea
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 ITERATIONS = 1000
 """The most there are where nothing is said; a few dozen are taken."""
+
+
+def iterations(settings: Mapping[str, Any]) -> int:
+    """The most that a run of these settings takes."""
+    given = settings.get("max_steps", -1)
+    return int(given) if given > 0 else ITERATIONS
 
 
 class Fitted(Measuring):
@@ -48,18 +54,18 @@ class Fitted(Measuring):
         if not self.at_once:
             base: Any = super()
             return base.train(resume_from_checkpoint=resume_from_checkpoint, **words)
-        most = self.args.max_steps if self.args.max_steps > 0 else ITERATIONS
+        most = iterations({"max_steps": self.args.max_steps})
         state, told = self.state, self.callback_handler
         state.max_steps = most
         self.control = told.on_train_begin(self.args, state, self.control)
-        self._evaluate()
+        self._held_out()
         state.global_step = state.max_steps = self.fit(self.train_dataset, most)
         self.log({"loss": self._loss(), "learning_rate": 0.0})
-        self._evaluate()
+        self._held_out()
         self.control = told.on_train_end(self.args, state, self.control)
         return None
 
-    def _evaluate(self) -> None:
+    def _held_out(self) -> None:
         if self.eval_dataset is not None:
             self.evaluate()
 

@@ -6,12 +6,13 @@ arXiv:1810.04805, section 4.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.errors import listed, quoted
 from nbpeft.mounts import Outputs
 from nbpeft.objectives import Measure, Objective, Reference, Shown, objectives
-from nbpeft.rendering import confusion_png, percent
+from nbpeft.rendering import confusion_png, count, percent
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
@@ -75,21 +76,38 @@ class Classify(Objective):
         return {} if trainer.confusion is None else {"confusion": trainer.confusion.tolist()}
 
     def shown(self, findings: Mapping[str, Any], title: str) -> Shown:
-        """How often the commonest label alone would be right, and the confusion matrix."""
+        """How often the commonest label alone would be right, and which is taken for which."""
         if "confusion" not in findings:
             return Shown()
         counts, names = findings["confusion"], findings["labels"]
         rows = [sum(row) for row in counts]
         most = max(range(len(rows)), key=rows.__getitem__)
         share = percent(100 * rows[most] / max(1, sum(rows)))
-        told = (f"'{names[most]}' every time", f"would be right for {share} of them")
-        return Shown((told,), confusion_png(counts, names, title))
+        told = [(f"always {quoted(names[most])}", f"would be right for {share} of them")]
+        if len(names) <= FEW:
+            taken = [_taken(row, names) for row in counts]
+            told += [
+                (f"held-out {quoted(name)}", row) for name, row in zip(names, taken, strict=True)
+            ]
+        return Shown(tuple(told), confusion_png(counts, names, title))
+
+
+def _taken(row: Sequence[int], names: Sequence[str]) -> str:
+    """What the rows of one label are taken for, the most frequent first."""
+    ranked = sorted(zip(row, names, strict=True), key=lambda item: -item[0])
+    return listed(f"{count(n)} as {quoted(name)}" for n, name in ranked if n) or "none"
+
+
+FEW = 6
+"""Labels up to which the table says what each is taken for."""
 
 
 objectives.add(
     Classify(
         name="classify",
         summary="which of some labels a text has",
+        paper="Devlin et al. 2018, arXiv:1810.04805",
+        signal="labels",
         gives=frozenset({"pooled features"}),
         reads=frozenset({"decoder", "encoder"}),
         defaults={"remove_unused_columns": False},

@@ -95,6 +95,8 @@ objectives.add(
     Reward(
         name="reward",
         summary="a score that is higher for the better of two answers",
+        paper="Ouyang et al. 2022, arXiv:2203.02155",
+        signal="preferences",
         gives=frozenset({"pooled features"}),
         reads=frozenset({"decoder", "encoder"}),
         defaults={"remove_unused_columns": False},

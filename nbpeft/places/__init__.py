@@ -68,6 +68,8 @@ class Outcome:
     """By the name of a measure: (step, value over its rows)."""
     held_out_figures: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     """Likewise, over the held-out rows."""
+    findings: dict[str, Any] = field(default_factory=dict)
+    """What else the objective found, ready for JSON."""
     samples: list[Sampled] = field(default_factory=list)
     """One prompt's answers, in the order of steps."""
     tokens_per_second: float = 0.0

@@ -47,6 +47,7 @@ class Kernel:
         outcome.seconds = time.monotonic() - began
         outcome.steps = trainer.state.global_step
         outcome.steps_planned = trainer.state.max_steps
+        outcome.findings = dict(job.objective.findings(trainer))
         trainer.watch.memory.read()
         outcome.peak_memory = trainer.watch.memory.peak
         if outcome.stopped:

@@ -61,6 +61,8 @@ def _figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
         "trainable parameters": f"{parameters} ({percent(plan.trainable_percent)})",
         "extra memory": bytes_size(plan.extra_bytes),
     }
+    if not plan.trained_tokens:  # what is learned isn't which token comes next
+        del figures["trained tokens in an epoch"]
     if plan.weights is not None:
         figures["base weights"] = weights_text(plan.weights, plan.state)
     if plan.memory is not None:

@@ -39,6 +39,8 @@ class Record:
     """What that came to: fields of the method's config and of the trainer's."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """Fingerprint of the rows, how they were rendered, and a few prompts of them."""
+    findings: Mapping[str, Any] = field(default_factory=dict)
+    """What the objective found beside its figures: of a classifier `labels` and `confusion`."""
     parent: str | None = None
     """NAME@VERSION that it went on from."""
     partial: bool = False

@@ -1,10 +1,10 @@
 """A display that updates while the cell runs, and a picture and a table that stay.
 
 The live part (`live_html`) is raw HTML under one display id. At the end it turns into the loss
-curve, a PNG, and the closing table comes below it: two displays, as a frontend shows one MIME type
-of each (an `<img>` with the PNG inside the table's HTML would need every sanitizer's leave,
-GitHub's too; image/png needs none). Raw bundles of MIME types only, no widgets: that is what
-reopens, exports, and works on Colab.
+curve, a PNG, and the closing table comes below it, then a picture of what was found where there
+is one: displays of their own, as a frontend shows one MIME type of each (an `<img>` with the PNG
+inside the table's HTML would need every sanitizer's leave, GitHub's too; image/png needs none). Raw
+bundles of MIME types only, no widgets: that is what reopens, exports, and works on Colab.
 
 nbval compares a display as it first was with what the notebook holds in the end. So the display
 begins as one line of text/plain and ends with the same line beside image/png (which nbval leaves
@@ -88,7 +88,7 @@ class NotebookView:
             case Started():
                 self._start(event)
             case Finished():
-                self._end(closing_table(event))
+                self._end(closing_table(event), event)
             case Failed():
                 # A run that never began leaves nothing to close: the error says it all.
                 if self._progress.started is not None:
@@ -115,10 +115,12 @@ class NotebookView:
             live = _text(self._progress.step_line) | {"text/html": live_html(self._progress)}
             self._publish(live, display_id=self._display_id, update=True)
 
-    def _end(self, table: Table) -> None:
+    def _end(self, table: Table, finished: Finished | None = None) -> None:
         if self._display_id is not None:
             self._publish(self._curve(), display_id=self._display_id, update=True)
         self._publish(_bundle(table))
+        if finished is not None and finished.picture is not None:
+            self._publish(_text(finished.label) | {"image/png": finished.picture})
         self._reset()
 
     def _curve(self) -> Bundle:
