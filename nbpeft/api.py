@@ -35,9 +35,9 @@ def finetune(
 ) -> Run:  # fmt: skip
     """Tune the model in the kernel; the twin of `%%finetune`, with the same words as keywords.
 
-    `data`, `model`, `tokenizer` and `eval` take the objects themselves, or the names of variables
-    (for data also a path, tiny:NAME or hub:owner/name). All other words are those of
-    `%%finetune?`; Python reserves `from`, so that one is `from_`.
+    `data`, `model`, `tokenizer`, `eval`, `reward` and `judge` take the objects themselves, or the
+    names of variables (for data also a path, tiny:NAME or hub:owner/name). All other words are
+    those of `%%finetune?`; Python reserves `from`, so that one is `from_`.
 
     Returns a `Run` with `.record`, `.metrics` and `.plan`. Raises an error of `nbpeft.errors` with
     one clear line; the model is as it was, whatever happens.
@@ -46,8 +46,9 @@ def finetune(
     from nbpeft.typed import from_call
 
     named, live = _sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
+    words, signals = _signals(words)
     request = from_call(name, {**words, **named})
-    return execute(request, Bindings(namespace=variables.namespace(), **live))
+    return execute(request, Bindings(namespace=variables.namespace(), signals=signals, **live))
 
 
 def execute(request: Request, bindings: Any) -> Run:
@@ -74,8 +75,10 @@ def fit(
     from nbpeft.typed import from_call
 
     named, live = _sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
+    words, signals = _signals(words)
     request = from_call(name, {**words, **named})
-    return execute_fit(request, Bindings(namespace=variables.namespace(), **live))
+    bindings = Bindings(namespace=variables.namespace(), signals=signals, **live)
+    return execute_fit(request, bindings)
 
 
 def execute_fit(request: Request, bindings: Any) -> Fit:
@@ -418,6 +421,13 @@ def memory(*names: str, free: bool = False) -> Memory:
     from nbpeft.session import current
 
     return memory_(current(), variables.namespace(), get_ipython(), names, free=free)
+
+
+def _signals(words: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the words, with names for what judges; the objects that were given for these)."""
+    live = {w: words[w] for w in ("reward", "judge") if callable(words.get(w))}
+    names = {word: getattr(value, "__name__", word) for word, value in live.items()}
+    return {**words, **names}, live
 
 
 def _sorted_out(**given: Any) -> tuple[dict[str, Any], dict[str, Any]]:

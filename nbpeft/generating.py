@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from nbpeft.architectures import architecture_of
+
+if TYPE_CHECKING:
+    import torch
 
 WORTH_SHARING = 32
 """Tokens that prompts begin with alike, from which on reading them once is quicker."""
@@ -34,6 +38,27 @@ def generate(
     Returns:
         (text, new tokens up to and with the first end token) of each prompt.
     """
+    rows = new_tokens(
+        model, tokenizer, prompts, max_new_tokens=max_new_tokens, groups=groups, do_sample=sample
+    )
+    texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return [(text.strip(), len(row)) for text, row in zip(texts, rows, strict=True)]
+
+
+def new_tokens(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    groups: int = 1,
+    **sampling: Any,
+) -> list[list[int]]:
+    """The tokens of the answers of `generate`, up to and with the first end token of each.
+
+    Args:
+        sampling: fields of generation_config that decide how a token is chosen.
+    """
     import torch
 
     ends = end_ids(model, tokenizer)
@@ -54,18 +79,49 @@ def generate(
         attention_mask=torch.tensor([[1] * shared + row for row in mask], device=device),
         past_key_values=cache,
         max_new_tokens=max_new_tokens,
-        do_sample=sample,
         num_beams=1,
         use_cache=True,  # training switches it off in the config
         pad_token_id=filler,
         eos_token_id=ends or None,
+        **sampling,
     )
     new = output[:, 1 if apart else max(map(len, prompts)) :].tolist()
     lengths = [next((i + 1 for i, t in enumerate(row) if t in ends), len(row)) for row in new]
-    texts: list[str] = tokenizer.batch_decode(
-        [row[:length] for row, length in zip(new, lengths, strict=True)], skip_special_tokens=True
-    )
-    return [(text.strip(), length) for text, length in zip(texts, lengths, strict=True)]
+    return [row[:length] for row, length in zip(new, lengths, strict=True)]
+
+
+READ_AT_ONCE = 16
+"""Prompts that are read in one batch."""
+
+
+def next_logits(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> torch.Tensor:
+    """What a decoder makes of the token after each prompt: logits (prompts, V), on the host.
+
+    Call it in eval mode and without gradients.
+    """
+    import torch
+
+    filler = next((i for i in (tokenizer.pad_token_id, *end_ids(model, tokenizer)) if i), 0)
+    device = next(model.parameters()).device
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
+    found: list[Any] = [None] * len(prompts)
+    for start in range(0, len(order), READ_AT_ONCE):
+        part = order[start : start + READ_AT_ONCE]
+        own = [list(prompts[i]) for i in part]
+        mask = torch.tensor(_padded([[1] * len(row) for row in own], 0, "left"), device=device)
+        output = model.generate(
+            input_ids=torch.tensor(_padded(own, filler, "left"), device=device),
+            attention_mask=mask,
+            max_new_tokens=1,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=filler,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        for i, row in zip(part, output.logits[0].float().cpu(), strict=True):
+            found[i] = row
+    return torch.stack(found)
 
 
 def end_ids(model: Any, tokenizer: Any) -> list[int]:

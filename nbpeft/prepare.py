@@ -31,6 +31,7 @@ from nbpeft.session.record import Record
 from nbpeft.session.session import Session
 from nbpeft.settings import Fields, Layer, Settings, resolve
 from nbpeft.standing import counting, standing, wanted
+from nbpeft.surrounding import refuse_signals, surroundings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,6 +53,8 @@ class Bindings:
     data: Any = None
     """Rows that have no name: inline rows of a cell, an object given in Python."""
     eval: Any = None
+    signals: Mapping[str, Any] = field(default_factory=dict)
+    """Option -> what judges, given in Python as an object: a reward, a judge."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
     architecture = architecture_of(handle.root)
     refuse_model(handle.root, objective, architecture)
     objective = objective.on(architecture)
+    refuse_signals(request, objective)
     parent = parent_of(request, session, handle, method)
     tokenizer = _tokenizer(request, bindings)
     going_on = resumed or parent
@@ -109,6 +113,8 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         )
         _check_trainer(objective, chosen, handle.root)
         stands = standing(handle, method, chosen.method, state, in_place=request.in_place)
+        here = surroundings(request, bindings, session, handle, tokenizer, stands.state, chosen)
+        objective = objective.bound(here)
         rows = _rows(request, bindings, objective, tokenizer, chosen)
         what = trained(method, handle.root, chosen, objective.outputs(rows), parent)
     check_same_rows(resumed, rows)
@@ -155,6 +161,7 @@ def steps_of(rows: int, trainer: Mapping[str, Any]) -> int:
     if trainer.get("max_steps", -1) > 0:
         return int(trainer["max_steps"])
     batches = math.ceil(rows / trainer.get("per_device_train_batch_size", 8))
+    batches *= trainer.get("num_iterations", 1)  # steps that learn from the same answers
     updates = max(1, math.ceil(batches / trainer.get("gradient_accumulation_steps", 1)))
     return math.ceil(trainer.get("num_train_epochs", 3) * updates)
 

@@ -24,12 +24,22 @@ FitCheck = Literal["check", "off"]
 """Whether it is looked beforehand if a run fits into memory."""
 
 
-def option(help: str, default: Any = None, *, shown: str = "", setting: bool = False) -> Any:
+def option(
+    help: str,
+    default: Any = None,
+    *,
+    shown: str = "",
+    setting: bool = False,
+    signal: bool = False,
+) -> Any:
     """Declare an option: its help, its default, how its value is shown in the help.
 
-    `setting` marks an alias of a field of the method's or the trainer's own config.
+    Args:
+        setting: whether it is an alias of a field of the method's or the trainer's own config.
+        signal: whether it says what an objective learns from: only those that take it may have it.
     """
-    return field(default=default, metadata={"help": help, "shown": shown, "setting": setting})
+    told = {"help": help, "shown": shown, "setting": setting, "signal": signal}
+    return field(default=default, metadata=told)
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,12 @@ class Request:
     """One run, before it begins. The fields are the words that users type."""
 
     name: str = field(
-        metadata={"help": "what the adapter is called", "shown": "NAME", "setting": False}
+        metadata={
+            "help": "what the adapter is called",
+            "shown": "NAME",
+            "setting": False,
+            "signal": False,
+        }
     )
     data: str | None = option(
         "the rows: a variable, a path (.jsonl .json .csv .tsv .parquet .txt), tiny:NAME or "
@@ -60,6 +75,19 @@ class Request:
     )
     objective: str = option("from what signal", "sft", shown="OBJECTIVE")
     place: str = option("where", "kernel", shown="PLACE")
+    reward: str | None = option(
+        "what judges answers, for rl: a function (prompts, completions, **columns) -> numbers, a "
+        "reward adapter, or judge; several with their weights: polite:0.7,short:0.3",
+        shown="X",
+        signal=True,
+    )
+    judge: str | None = option(
+        "who judges by the rubric: an adapter of this model (the model alone by default), another "
+        "model's variable, or a function",
+        shown="NAME",
+        signal=True,
+    )
+    rubric: str | None = option("what the judge looks for", shown="TEXT", signal=True)
     columns: dict[str, str] | None = option(
         "which column is which: prompt=question,completion=answer", shown="A=B,…"
     )

@@ -18,6 +18,7 @@ from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from nbpeft.data import Mix, Rows, Source
+    from nbpeft.feedback import Surroundings
     from nbpeft.mounts import Outputs
 
 
@@ -67,6 +68,11 @@ class Objective:
     """nbpeft's word -> the field of the trainer's config."""
     reserved: frozenset[str] = frozenset()
     """Fields of the trainer's config that nbpeft sets itself."""
+    takes: frozenset[str] = frozenset()
+    """Options of a request that only some objectives act on: 'reward', 'judge'."""
+    nothing: str = ""
+    """Why a step may have no gradient at all, and what to do about a run of them; '' where each
+    step must have one."""
     signal: str = "answers"
     """In `nbpeft.data.signals.SIGNALS`: what `rows` reads, as a look before the run shows it."""
     measures: tuple[Measure, ...] = ()
@@ -74,6 +80,12 @@ class Objective:
 
     def on(self, architecture: Architecture) -> Objective:
         """This objective as such a model is trained by it: itself, unless its seam differs."""
+        return self
+
+    def bound(self, around: Surroundings) -> Objective:
+        """This objective with what the request names of the kernel (rewards, a judge): itself,
+        unless it takes such. RequestError where one isn't there.
+        """
         return self
 
     def config_class(self) -> type[Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nbpeft.seam.probe import Choice
     from nbpeft.seam.scores import Scores
 
-NUMBER = "number"
+NUMBER = "nbpeft row"
 """The column that says which row of its data set a row is."""
 
 

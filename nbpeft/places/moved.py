@@ -34,13 +34,17 @@ class Moved:
     are). A step that can't tell is passed over: one that a gradient scaler skipped, one whose
     learning rate is 0, and, while the learning rate is still rising, one whose update is lost.
 
+    Args:
+        nothing: why a step may have no gradient; such a step can't tell either. '' where none may.
+
     Raises:
         RunError: nothing moved, by `after_update` or, when no step could tell, by `finish`.
     """
 
-    def __init__(self, model: nn.Module, method: Method) -> None:
+    def __init__(self, model: nn.Module, method: Method, nothing: str = "") -> None:
         self._model = model
         self._method = method
+        self._nothing = nothing
         self._settled = False
         self._in_doubt: str | None = None
         """Why the steps so far could not tell."""
@@ -80,6 +84,8 @@ class Moved:
             raise RunError(self._not_numbers(step))
         elif rate == 0:
             self._in_doubt = "the learning rate was 0 throughout; give fewer warmup_steps"
+        elif not self._reached() and self._nothing:
+            self._in_doubt = self._nothing
         elif not self._reached():
             raise RunError(self._no_gradient(step))
         elif self._still():

@@ -38,7 +38,7 @@ class Watch:
         self.aside_since: float | None = None
         self.evaluate_at: set[int] = set()
         self.sampler = Sampler(job)
-        self.moved = Moved(job.model, job.method)
+        self.moved = Moved(job.model, job.method, job.objective.nothing)
         device = next(job.model.parameters()).device
         self.memory = Memory(device)
         outcome.device = str(device)

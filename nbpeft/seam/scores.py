@@ -38,6 +38,8 @@ class Whole:
     """Scores padded batches by the model's own forward, whatever it is; all logits are made."""
 
     model: nn.Module
+    temperature: float = 1.0
+    """What logits are divided by."""
 
     def over(self, batch: dict[str, Any]) -> AbstractContextManager[None]:
         """Nothing: padding is masked."""
@@ -53,7 +55,7 @@ class Whole:
         ).logits
         # A soft prompt's own positions come first.
         wanted = logits[:, -ids.shape[1] :].flatten(0, 1).index_select(0, batch["scored"])
-        logs = torch.log_softmax(wanted.float(), -1)
+        logs = torch.log_softmax(wanted.float() / self.temperature, -1)
         return logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
 
 

@@ -26,7 +26,7 @@ LAYERS = (
         "room",
     },
     {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "seam", "tuners"},
-    {"data", "methods", "objectives", "places", "session", "settings", "tiny"},
+    {"data", "feedback", "methods", "objectives", "places", "session", "settings", "tiny"},
     {
         "prepare",
         "recording",
@@ -43,6 +43,7 @@ LAYERS = (
         "holding",
         "attaching",
         "standing",
+        "surrounding",
         "variables",
     },
     {"views", "magics", "api"},
