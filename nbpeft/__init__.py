@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Comparison": "nbpeft.comparison",
+    "Exported": "nbpeft.data.hosting",
     "Fit": "nbpeft.fitting.verdict",
     "Memory": "nbpeft.holding.memory",
     "Look": "nbpeft.data.looking.look",
@@ -33,6 +34,7 @@ _HOMES = {
     "compare": "nbpeft.api",
     "describe": "nbpeft.api",
     "evaluate": "nbpeft.api",
+    "export": "nbpeft.api",
     "fit": "nbpeft.api",
     "family_tree": "nbpeft.listing.family_tree",
     "finetune": "nbpeft.api",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from nbpeft.api import compare as compare
     from nbpeft.api import describe as describe
     from nbpeft.api import evaluate as evaluate
+    from nbpeft.api import export as export
     from nbpeft.api import finetune as finetune
     from nbpeft.api import fit as fit
     from nbpeft.api import look as look

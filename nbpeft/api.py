@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nbpeft.attaching import AttachRequest, Sizes
     from nbpeft.comparison import Comparison, Prompt
     from nbpeft.comparison.losses import Losses
+    from nbpeft.data.hosting import Exported, ExportRequest
     from nbpeft.data.looking.look import Look
     from nbpeft.fitting import Fit
     from nbpeft.holding import Memory
@@ -137,11 +138,13 @@ def compare(
     The twin of `%%peft_compare`, with the same words as keywords. Without `names`, the base and
     every adapter of this model; without `prompts` and `data`, a few from the data of the first
     adapter that kept some. `data`, `model` and `tokenizer` take the objects themselves, or what
-    names them. Greedy unless `sample=True`, in eval mode. Returns a `Comparison`, which shows
-    itself as a table and has `.to_pandas()` and `.figures`.
+    names them. Greedy unless `sample=True`, in eval mode. With `shots=3`, `system="…"` or
+    `think=True` a column more each: the base that is prompted instead of tuned. Returns a
+    `Comparison`, which shows itself as a table and has `.to_pandas()` and `.figures`.
     """
     from nbpeft.comparison import CompareRequest
     from nbpeft.comparison import compare as compare_
+    from nbpeft.comparison.baselines import records_of, ways
     from nbpeft.comparison.questions import questions
     from nbpeft.session import current
 
@@ -153,12 +156,21 @@ def compare(
     names = [names] if isinstance(names, str) else names or ["base", *session.names(handle)]
     if asked is None:
         asked = session.sample_prompts(handle, names)
+    baselines = ways(
+        request,
+        asked,
+        data=live.get("data"),
+        records=records_of(session, handle, names),
+        namespace=variables.namespace(),
+        tokenizer=tokenizer,
+    )
     return compare_(
         session,
         handle,
         tokenizer,
         list(names),
         asked,
+        ways=baselines,
         expected=expected,
         max_new_tokens=request.max_new_tokens,
         seed=request.seed if request.sample else None,
@@ -264,13 +276,15 @@ def look(
     eval: Any = None,
     max_length: int | None = None,
     loss_on: str = "answers",
+    objective: str = "sft",
     rows: Sequence[int] | None = None,
     model: Any = None,
     tokenizer: Any = None,
 ) -> Look:
     """What a run would train on, before any run; the twin of `%peft_data`.
 
-    `data` is given as to `finetune`; `columns`, `max_length` and `loss_on` are its words; `eval` is
+    `data` is given as to `finetune`; `columns`, `max_length`, `loss_on` and `objective` are its
+    words: an objective reads rows in its own way, as preferences, say. `eval` is
     data to hold out, whose rows are looked for among those to train on. `rows` are the numbers of
     rows to show token by token; by default the first, one of median length and the longest. Rows
     are written for `model`, or for the kernel's only one, and without `max_length` it is that of a
@@ -284,6 +298,8 @@ def look(
     from nbpeft.coerce import coerce
     from nbpeft.data import read_mix
     from nbpeft.data.looking.look import look as look_
+    from nbpeft.data.signals import signal_of
+    from nbpeft.objectives import objectives
     from nbpeft.prepare import row_length
 
     tokenizer = tokenizer_of(tokenizer)
@@ -295,12 +311,52 @@ def look(
     return look_(
         read_mix(data, variables.namespace()),
         tokenizer,
+        signal=signal_of(
+            objectives.get(objective).signal,
+            loss_on=coerce("loss_on", loss_on, LossOn),
+            apart=reader is not None and architecture_of(reader) == "encoder-decoder",
+        ),
         columns=coerce("columns", columns, dict[str, str] | None),
         eval=None if eval is None else read_mix(eval, variables.namespace()),
         max_length=row_length(max_length, reader),
-        loss_on=coerce("loss_on", loss_on, LossOn),
         rows=coerce("rows", rows, list[int] | None),
-        apart=reader is not None and architecture_of(reader) == "encoder-decoder",
+    )
+
+
+def export(
+    data: Any, path: str | os.PathLike[str], to: str = "openai", *,
+    columns: Mapping[str, str] | str | None = None, tokenizer: Any = None,
+) -> Exported:  # fmt: skip
+    """Write data as a hosted service tunes on it; the twin of `%peft_data X --to S PATH`.
+
+    `data` is given as to `finetune`: chats, or preferences (prompt, chosen, rejected). `path` is a
+    JSONL file that isn't there yet. `to` is 'openai' (the lines of which Azure OpenAI, Together and
+    Fireworks take, too) or 'vertex' (Gemini on Vertex AI); schemas are those documented on the day
+    that the result names. `tokenizer`, or the kernel's only one, counts the tokens of long rows.
+
+    Every row is checked, the file is read back. Returns an `Exported`, which shows itself as a
+    table. Raises RowsError, with all of them in `.problems`, where the service wouldn't take some
+    rows; then nothing is written. RequestError for a file that isn't free.
+    """
+    from nbpeft.data.hosting import ExportRequest
+
+    named, live = _sorted_out(data=data, tokenizer=tokenizer)
+    words = {"to": to, "columns": columns, "tokenizer": named.get("tokenizer")}
+    asked = ExportRequest.of([named.get("data"), os.fspath(path)], words)
+    return execute_export(asked, **live)
+
+
+def execute_export(asked: ExportRequest, data: Any = None, tokenizer: Any = None) -> Exported:
+    """Do what was asked."""
+    from nbpeft.data import read
+    from nbpeft.data.hosting import export as export_
+
+    return export_(
+        read(asked.data if data is None else data, variables.namespace()),
+        asked.path,
+        asked.to,
+        columns=asked.columns,
+        tokenizer=tokenizer_if_known(asked.tokenizer if tokenizer is None else tokenizer),
     )
 
 

@@ -4,13 +4,15 @@
     └── NbPeftError
         ├── RequestError   a flag, body key, keyword or value that can't be
         ├── DataError      rows that can't be trained on, named by row and column
+        │   └── RowsError  several such rows, all of them
         ├── ModelError     no model, several models, or one that can't be tuned this way
         ├── AdapterError   a name, version, folder or file of an adapter
         └── RunError       training itself could not go on
     KeyboardInterrupt
     └── Stopped            Stop was pressed: what there was is kept, Run All stops
 
-Every message is one line: what was given, why it can't be, what to type.
+Every message is one line: what was given, why it can't be, what to type. Of a RowsError the rows
+stand below it.
 """
 
 from __future__ import annotations
@@ -40,6 +42,27 @@ class RequestError(NbPeftError):
 
 class DataError(NbPeftError):
     """Rows that can't be trained on."""
+
+
+class RowsError(DataError):
+    """Rows that can't be used, all of them: shown in a line each below the message."""
+
+    MOST = 20
+    """Lines that are shown."""
+
+    def __init__(self, message: str, problems: Iterable[tuple[int, str]]) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        """(number of the row from 0, what is wrong with it)."""
+
+    def _render_traceback_(self) -> list[str]:
+        lines = [
+            f"  row {number}: {quoted(what, LONGEST_WORD)[1:-1]}"
+            for number, what in self.problems[: self.MOST]
+        ]
+        more = len(self.problems) - len(lines)
+        rest = [f"  … and {more:,} more; the error's .problems has them all"] if more else []
+        return [*super()._render_traceback_(), *lines, *rest]
 
 
 class ModelError(NbPeftError):

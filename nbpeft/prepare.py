@@ -14,6 +14,7 @@ from nbpeft.coerce import coerce
 from nbpeft.config import settings as configured
 from nbpeft.errors import DataError, ModelError, RequestError
 from nbpeft.guard import process_state_kept
+from nbpeft.heading import check_parent, settled, surveyed
 from nbpeft.lineage import check_same_rows, inherited, merged, parent_of, resumed_of
 from nbpeft.methods import Method, methods
 from nbpeft.objectives import Objective, objectives
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nbpeft.data import Rows
+    from nbpeft.mounts import Outputs
 
 DEFAULT_MAX_LENGTH = 1024
 
@@ -69,6 +71,8 @@ class Prepared:
     """The adapter that this run goes on from (`--from`)."""
     resumed: Record | None
     """The stopped run that this one finishes (`--resume`)."""
+    outputs: Outputs | None = None
+    """What the head gives that is trained; None where none is."""
     lean: bool = False
     """Whether memory is too short for what only makes it faster."""
 
@@ -106,7 +110,10 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         _check_trainer(objective, chosen, handle.root)
         stands = standing(handle, method, chosen.method, state, in_place=request.in_place)
         rows = _rows(request, bindings, objective, tokenizer, chosen)
-        survey = method.survey(handle.root, chosen.method)
+        outputs = objective.outputs(rows)
+        check_parent(parent, method, outputs)
+        chosen = settled(chosen, method, outputs)
+        survey = surveyed(method, handle.root, chosen.method, outputs)
     check_same_rows(resumed, rows)
     steps = steps_of(len(rows.train), chosen.trainer)
     chosen = replace(chosen, method=method.scheduled(chosen.method, steps))
@@ -142,6 +149,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         plan=plan,
         parent=parent,
         resumed=resumed,
+        outputs=outputs,
     )
 
 
@@ -265,6 +273,7 @@ def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> N
         except (ValueError, TypeError, ImportError) as error:
             reason = " ".join(str(error).split())
             raise RequestError(f"The trainer refuses these settings: {reason}") from None
+        objective.check(arguments)
         check_optimizer(arguments, device)
 
 

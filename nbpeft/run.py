@@ -18,6 +18,7 @@ from nbpeft.errors import Stopped
 from nbpeft.events import Events, Failed, Planned
 from nbpeft.fitting import fitted
 from nbpeft.guard import Guard
+from nbpeft.heading import with_head
 from nbpeft.methods import Material
 from nbpeft.places import Job, Outcome
 from nbpeft.places.budget import seconds_of
@@ -158,9 +159,11 @@ def _mount(ready: Prepared) -> Mount:
     before = (adapter if ready.method.saves_all else None) or ready.parent
     if before is not None:
         assert before.path is not None
-        return ready.method.go_on(root, before.path)
+        mount = ready.method.go_on(root, before.path)
+        return with_head(ready.method, mount, root, ready.outputs, before.path)
     material = Material(ready.tokenizer, ready.rows.train)
-    return ready.method.mount(root, ready.settings.method, material)
+    mount = ready.method.mount(root, ready.settings.method, material)
+    return with_head(ready.method, mount, root, ready.outputs)
 
 
 def _reference(ready: Prepared, session: Session, mount: Mount) -> Reference:
@@ -195,11 +198,16 @@ def _time_left(ready: Prepared) -> float | None:
 
 def _finished(ready: Prepared, mount: Mount) -> Mount:
     """What the method keeps of the trained mount, in its place."""
+    from nbpeft.mounts import headed
+
     root = ready.handle.root
-    kept = ready.method.finish(mount, root)
-    if kept is not mount:
-        mount.detach(root)
-        kept.attach(root)
+    inner, head = headed.parted(mount)
+    kept = ready.method.finish(inner, root)
+    if kept is inner:
+        return mount
+    mount.detach(root)
+    kept = kept if head is None else headed.HeadedMount(kept, head)
+    kept.attach(root)
     return kept
 
 

@@ -41,7 +41,7 @@ def entries_table() -> str:
         for m in methods
         if m.family == family
     ]
-    lines += [f"| objective | `{o.name}` | {o.summary} | |" for o in objectives]
+    lines += [f"| objective | `{o.name}` | {o.summary} | {o.paper} |" for o in objectives]
     lines += [f"| place | `{p.name}` | {p.summary} | |" for p in places]
     return "\n".join(lines)
 

@@ -73,7 +73,7 @@ def read(root: nn.Module, folder: Path, address: str) -> Found:
     for name, reader in readers.items():
         if (folder / name).is_file():
             try:
-                return reader(root, folder)
+                return _with_head(reader(root, folder), root, folder)
             except NbPeftError as error:
                 raise AdapterError(f"{quoted(address)} can't be loaded: {error}") from error
             except Exception as error:  # what a config of anyone's making brings on has no root
@@ -167,6 +167,15 @@ def _head(root: nn.Module, folder: Path) -> Found:
     method = methods.get(str(told.get("method")))
     settings = {word: value for word, value in _rest(told).items() if word != "dropout"}
     return Found(method.load(root, folder), method.name, settings)
+
+
+def _with_head(found: Found, root: nn.Module, folder: Path) -> Found:
+    """With the head that lies beside an adapter of nbpeft's shelf."""
+    from nbpeft.mounts import headed
+
+    if (folder / HEAD).is_file():
+        read_json(folder / HEAD)
+    return dataclasses.replace(found, mount=headed.joined(found.mount, root, folder))
 
 
 def _rest(told: Mapping[str, Any]) -> dict[str, Any]:

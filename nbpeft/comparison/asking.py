@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.architectures import Architecture, architecture_of
+from nbpeft.architectures import architecture_of
 from nbpeft.comparison.answers import BATCH, ROWS, Answers, Sampling, answer
-from nbpeft.comparison.figures import Figures, held_out_loss, same_rows
+from nbpeft.comparison.columns import Column, check_window, columns_of
+from nbpeft.comparison.figures import Figures, held_out_loss, hits, same_rows
+from nbpeft.comparison.prompting import PLAIN, Way, answer_in
 from nbpeft.comparison.request import Prompt
 from nbpeft.comparison.result import Comparison
-from nbpeft.data import Rendering, default_rendering
 from nbpeft.errors import ModelError, RequestError
 from nbpeft.guard import random_state, restore_random_state
 from nbpeft.quiet import quiet
 from nbpeft.session.models import Handle
 from nbpeft.session.record import Record
-from nbpeft.session.session import BASE_WORDS, Session
+from nbpeft.session.session import Session
 
 if TYPE_CHECKING:
     from nbpeft.mounts import Mount
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """One that answers: an adapter, or the base (no record)."""
-
-    name: str
-    record: Record | None
-    state: str
-    """The precision of the base that it stands on."""
-    rendering: Rendering
-    """How it is asked."""
 
 
 def compare(
@@ -43,6 +31,7 @@ def compare(
     names: Sequence[str],
     prompts: Sequence[Prompt],
     *,
+    ways: Sequence[Way] = (),
     expected: Sequence[str] | None = None,
     max_new_tokens: int = 64,
     seed: int | None = None,
@@ -56,6 +45,7 @@ def compare(
     Args:
         names: adapters (NAME, NAME@VERSION, 'base').
         prompts: texts or chats (lists of {role, content}).
+        ways: how the base is asked in a column more each, beside the base as it is.
         expected: an answer to each prompt, to stand beside.
         max_new_tokens: of each answer.
         seed: sample by the model's own generation_config, each column under this seed; None takes
@@ -63,7 +53,8 @@ def compare(
 
     Raises:
         AdapterError: a name that isn't there.
-        RequestError: no name or no prompt.
+        RequestError: no name or no prompt, or a prompt that with what is put around it is longer
+            than the model's window.
     """
     if not names or not prompts:
         raise RequestError(
@@ -75,19 +66,23 @@ def compare(
             f"{type(handle.root).__name__} writes no text, so there are no answers to compare; "
             "a model that writes is loaded with AutoModelForCausalLM.from_pretrained."
         )
-    columns = _columns(session, handle, tokenizer, list(dict.fromkeys(names)), architecture)
+    columns = columns_of(session, handle, tokenizer, list(dict.fromkeys(names)), ways)
     how = Sampling(max_new_tokens, seed)
+    ids = {column: column.prompt_ids(tokenizer, prompts) for column in columns}
+    for column in columns:
+        check_window(handle, column, ids[column], how)
     random = random_state()
     answers: dict[Column, Answers] = {}
     try:
         with quiet():
-            for state in session.by_precision(handle, [column.name for column in columns]):
+            for state in session.by_precision(handle, [column.adapter for column in columns]):
                 own = [column for column in columns if column.state == state]
                 with handle.bare(state):
                     joining = _joining(session, handle, own, how)
                     for part in _parts(own, joining, len(prompts)):
-                        ids = [part[0].rendering.prompt_ids(tokenizer, p) for p in prompts]
-                        ask = functools.partial(answer, tokenizer=tokenizer, prompts=ids, how=how)
+                        ask = functools.partial(
+                            answer, tokenizer=tokenizer, prompts=ids[part[0]], how=how
+                        )
                         answers.update(_answered(session, handle, part, ask))
     finally:
         restore_random_state(random)
@@ -97,36 +92,10 @@ def compare(
         prompts=tuple(p if isinstance(p, str) else _chat_text(p) for p in prompts),
         answers=tuple(zip(*(answers[column].texts for column in columns), strict=True)),
         expected=None if expected is None else tuple(expected),
-        figures={c.name: _figures(c, answers[c], records) for c in columns},
-        notes=_notes(records, seed),
+        figures={c.name: _figures(c, ids[c], answers[c], records, expected) for c in columns},
+        reasoned=frozenset(column.name for column in columns if column.way.thinks),
+        notes=_notes(records, columns, answers, how),
     )
-
-
-def _columns(
-    session: Session,
-    handle: Handle,
-    tokenizer: Any,
-    names: Sequence[str],
-    architecture: Architecture,
-) -> list[Column]:
-    """An unknown name is refused here, before anything is loaded or generated."""
-    records = {name: None if name in BASE_WORDS else session.record(handle, name) for name in names}
-    renderings = {
-        name: Rendering.from_dict(record.data["rendering"])
-        for name, record in records.items()
-        if record is not None and "rendering" in record.data
-    }
-    plain = default_rendering(tokenizer, apart=architecture == "encoder-decoder")
-    first = next(iter(renderings.values()), plain)
-    return [
-        Column(
-            name,
-            record,
-            handle.precision.home if record is None else record.state,
-            renderings.get(name, first),
-        )
-        for name, record in records.items()
-    ]
 
 
 def _parts(
@@ -138,8 +107,8 @@ def _parts(
     """
     most = max(1, ROWS // min(BATCH, prompts))
     parts = []
-    for rendering in dict.fromkeys(column.rendering for column in joining):
-        alike = [column for column in joining if column.rendering == rendering]
+    for asked in dict.fromkeys((column.rendering, column.way) for column in joining):
+        alike = [column for column in joining if (column.rendering, column.way) == asked]
         parts += [alike[start : start + most] for start in range(0, len(alike), most)]
     return parts + [[column] for column in columns if column not in joining]
 
@@ -180,28 +149,61 @@ def _answered(
             pass  # one column needs no more than the model alone
     answers = {}
     for column in part:
-        with session.answering_as(handle.root, column.name) as model:
+        with session.answering_as(handle.root, column.adapter) as model:
             (answers[column],) = ask(model)
     return answers
 
 
-def _figures(column: Column, answers: Answers, records: Sequence[Record]) -> Figures:
+def _figures(
+    column: Column,
+    ids: list[list[int]],
+    answers: Answers,
+    records: Sequence[Record],
+    expected: Sequence[str] | None,
+) -> Figures:
+    given = [answer_in(t)[1] for t in answers.texts] if column.way.thinks else answers.texts
     return Figures(
-        held_out_loss=held_out_loss(column.record, records),
+        # What runs measured is the loss of prompts as they are.
+        held_out_loss=held_out_loss(column.record, records) if column.way is PLAIN else None,
         new_tokens=answers.new_tokens,
         seconds=answers.seconds,
         together=answers.together,
         state=column.state,
+        prompt_tokens=sum(map(len, ids)) / len(ids),
+        as_expected=None if expected is None else hits(given, expected),
     )
 
 
-def _notes(records: Sequence[Record], seed: int | None) -> tuple[str, ...]:
+def _notes(
+    records: Sequence[Record],
+    columns: Sequence[Column],
+    answers: Mapping[Column, Answers],
+    how: Sampling,
+) -> tuple[str, ...]:
     notes = []
-    if seed is not None:
-        notes.append(f"sampled by the model's own generation_config, each column under seed {seed}")
+    for column in columns:
+        notes += [f"{column.name}: {note}" for note in column.way.notes]
+        if column.way.thinks:
+            notes += _unanswered(column, answers[column], how)
+    if how.seed is not None:
+        notes.append(
+            f"sampled by the model's own generation_config, each column under seed {how.seed}"
+        )
     if len([r for r in records if "held_out_loss" in r.metrics]) > 1 and not same_rows(records):
         notes.append("the held-out losses are of different rows: each of its own run's")
     return tuple(notes)
+
+
+def _unanswered(column: Column, answers: Answers, how: Sampling) -> list[str]:
+    """What to say where reasoning came to no answer, or was cut before it."""
+    without = sum(not answer_in(text)[0] for text in answers.texts)
+    if not without:
+        return []
+    return [
+        f"{column.name}: {without} of {len(answers.texts)} texts hold no 'Answer:'; where they are "
+        f"cut at {how.max_new_tokens} tokens, --max-new-tokens {4 * how.max_new_tokens} lets them "
+        "come to it"
+    ]
 
 
 def _chat_text(messages: list[dict[str, Any]]) -> str:

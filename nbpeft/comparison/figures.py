@@ -1,4 +1,4 @@
-"""What stands below the answers: held-out loss, tokens, time."""
+"""What stands below the answers: held-out loss, hits, tokens, time."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ class Figures:
     """How many columns shared those generates, this one included."""
     state: str
     """Precision of the base that the column stands on."""
+    prompt_tokens: float
+    """Of a prompt as it was put to the model, the mean; soft prompts, which are no tokens, not."""
+    as_expected: int | None = None
+    """How many answers are the data's own, but for white space; None where none is known."""
 
 
 def held_out_loss(record: Record | None, others: Sequence[Record]) -> float | None:
@@ -44,3 +48,9 @@ def held_out_loss(record: Record | None, others: Sequence[Record]) -> float | No
 def same_rows(records: Sequence[Record]) -> bool:
     """Whether all were trained, and so measured, on the same rows."""
     return len({(r.data.get("fingerprint"), r.objective) for r in records}) == 1
+
+
+def hits(answers: Sequence[str], expected: Sequence[str]) -> int:
+    """How many answers are as expected, but for white space."""
+    pairs = zip(answers, expected, strict=True)
+    return sum(answer.split() == wanted.split() for answer, wanted in pairs)

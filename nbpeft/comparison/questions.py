@@ -20,7 +20,8 @@ def questions(
 
     Args:
         given: prompts as they were typed.
-        data: rows that have no name, else those that the request names.
+        data: rows that have no name, else those that the request names. Beside given prompts they
+            are those that shots are of.
         namespace: the user's variables.
 
     Raises:
@@ -34,9 +35,21 @@ def questions(
                 raise RequestError(f"{word} is about data, and there is none: add --data X.")
         return (None if given is None else list(given)), None
     if given is not None:
-        raise RequestError("Prompts are given and --data as well; keep one of them.")
+        _check_for_shots(request)
+        return list(given), None
     source = data_.read(data, namespace)
     count = min(request.count or ROWS, len(source.dataset))
     rows = request.rows if request.rows is not None else range(count)
     pairs = data_.prompts(source, rows, columns=request.columns)
     return [prompt for prompt, _ in pairs], [answer for _, answer in pairs]
+
+
+def _check_for_shots(request: CompareRequest) -> None:
+    """Refuse data beside prompts, unless shots are to be of it."""
+    if request.shots is None:
+        raise RequestError("Prompts are given and --data as well; keep one of them.")
+    for word in ("rows", "count"):
+        if getattr(request, word) is not None:
+            raise RequestError(
+                f"{word} says which rows are asked, and prompts are given; keep one of them."
+            )

@@ -37,15 +37,26 @@ class CompareRequest:
     )
     rows: list[int] | None = option("these rows of the data, counted from 0", shown="N,N,…")
     count: int | None = option("the first N rows of the data (default: 8)", shown="N")
+    shots: int | None = option(
+        "a column more: the base with N training examples before each prompt, from the data given, "
+        "else from what the first adapter was trained on",
+        shown="N",
+    )
+    system: str | None = option("a column more: the base with this system prompt", shown="TEXT")
+    think: bool = option(
+        "a column more: the base asked to reason step by step, and to answer after 'Answer:'", False
+    )
     model: str | None = option(
         "the model's variable; needed only when there are several", shown="X"
     )
     tokenizer: str | None = option("the tokenizer's variable; likewise", shown="X")
 
     def __post_init__(self) -> None:
-        for word in ("max_new_tokens", "count"):
+        for word in ("max_new_tokens", "count", "shots"):
             if getattr(self, word) is not None and getattr(self, word) < 1:
                 raise RequestError(f"{word} must be at least 1, not {getattr(self, word)}.")
+        if self.system is not None and not self.system.strip():
+            raise RequestError('system is empty; type --system "You are …", or leave it out.')
         if self.rows is not None and self.count is not None:
             raise RequestError("rows and count say the same thing; give one of them.")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.comparison.figures import Figures
+from nbpeft.comparison.prompting import answer_in
 from nbpeft.rendering import (
     Marked,
     Span,
@@ -38,6 +39,8 @@ class Comparison:
     """The data's own answer to each prompt (`--data`)."""
     figures: Mapping[str, Figures] = field(default_factory=dict, compare=False)
     """Held-out loss, tokens and time of each column."""
+    reasoned: frozenset[str] = frozenset()
+    """Columns whose answers stand after 'Answer:', with the reasoning before."""
     notes: tuple[str, ...] = ()
     """Plain lines: how it was sampled, what the figures are of."""
 
@@ -64,7 +67,7 @@ class Comparison:
             header=("prompt", *self._expected_column("expected"), *heads),
             rows=(
                 *(
-                    (prompt, *self._expected(row), *_marked(self.answers[row], base))
+                    (prompt, *self._expected(row), *self._marked(self.answers[row], base))
                     for row, prompt in enumerate(self.prompts)
                 ),
                 *self._foot(),
@@ -77,6 +80,14 @@ class Comparison:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return self.table()._repr_mimebundle_()
+
+    def _marked(self, answers: tuple[str, ...], base: int | None) -> tuple[Cell, ...]:
+        """A row's answers, each but the base's own with its differences from that."""
+        cells: list[Cell] = []
+        for place, (name, text) in enumerate(zip(self.columns, answers, strict=True)):
+            reference = None if base in (None, place) else answers[base]
+            cells.append((_reasoned if name in self.reasoned else _marked)(text, reference))
+        return tuple(cells)
 
     def _expected_column(self, word: str) -> tuple[str, ...]:
         return () if self.expected is None else (word,)
@@ -93,6 +104,12 @@ class Comparison:
         if any(c.held_out_loss is not None for c in columns):
             losses = ("" if c.held_out_loss is None else nats(c.held_out_loss) for c in columns)
             rows.append(("held-out loss", *self._expected_column(""), *losses))
+        if any(c.as_expected is not None for c in columns):
+            hits = (f"{c.as_expected} of {len(self.prompts)}" for c in columns)
+            rows.append(("as expected", "", *hits))
+        if len({c.prompt_tokens for c in columns}) > 1:
+            read = (count(round(c.prompt_tokens)) for c in columns)
+            rows.append(("tokens a prompt", *self._expected_column(""), *read))
         tokens = (count(c.new_tokens) for c in columns)
         rows.append(("new tokens", *self._expected_column(""), *tokens))
         times = (
@@ -105,12 +122,17 @@ class Comparison:
         return rows
 
 
-def _marked(answers: tuple[str, ...], base: int | None) -> tuple[Cell, ...]:
-    """Answers with what differs from the base's marked; all as they are without a base."""
-    if base is None:
-        return answers
-    return tuple(
-        text if i == base else light("same as base") if text == answers[base]
-        else differences(text, answers[base])
-        for i, text in enumerate(answers)
-    )  # fmt: skip
+def _marked(text: str, reference: str | None) -> Cell:
+    """An answer with what differs from the base's marked; as it is without a base."""
+    if reference is None:
+        return text
+    return light("same as base") if text == reference else differences(text, reference)
+
+
+def _reasoned(text: str, reference: str | None) -> Cell:
+    """The reasoning light, the answer after it as any other."""
+    before, answer = answer_in(text)
+    if not before:
+        return _marked(text, reference)
+    marked = Marked((Span(answer),)) if reference is None else differences(answer, reference)
+    return Marked((Span(before.rstrip(), "light"), Span(" "), *marked.spans))

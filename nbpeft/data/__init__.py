@@ -4,8 +4,9 @@
 
 `finding` has the rows wherever they are, and mixes several; `reading` knows the formats and which
 one fits; `splitting` holds some out, with copies of a row on one side; `tokens` writes rows for the
-model and marks the tokens to train; `looking` shows it all before a run. `prepare` goes the whole
-way, `prompts` takes rows as questions. Importing this package is light: torch, transformers,
+model and marks the tokens to train; `looking` shows it all before a run; `hosting` writes rows for
+services that tune elsewhere. `prepare` goes the whole way, `prompts` takes rows as questions,
+`examples` as what is shown before a question. Importing this package is light: torch, transformers,
 datasets and pandas are imported where they are used.
 """
 
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 from nbpeft.data.finding.mix import Mix, read_mix
 from nbpeft.data.finding.sources import Source, read
-from nbpeft.data.prepare import Rows, tokenize
+from nbpeft.data.prepare import Rows
 from nbpeft.data.prompts import prompts
+from nbpeft.data.ready import asked, labelled, preferences, ratings, texts, tokenize
 from nbpeft.data.tokens.rendering import PLAIN_TEMPLATE, Rendering, default_rendering
 
 __all__ = [
@@ -23,9 +25,14 @@ __all__ = [
     "Rendering",
     "Rows",
     "Source",
+    "asked",
     "default_rendering",
+    "labelled",
+    "preferences",
     "prompts",
+    "ratings",
     "read",
     "read_mix",
+    "texts",
     "tokenize",
 ]

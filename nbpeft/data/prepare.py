@@ -6,31 +6,29 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.prompts import prompt_and_answer
-from nbpeft.data.reading.formats import SFT
+from nbpeft.data.reading.examples import texts_of
+from nbpeft.data.signals.base import Signal
 from nbpeft.data.splitting.findings import notes_on_copies, notes_on_reading
-from nbpeft.data.splitting.parts import Part, first_example, split
+from nbpeft.data.splitting.parts import Part, split
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.encode import encode_parts
-from nbpeft.data.tokens.gate import refused
-from nbpeft.data.tokens.masks import Encoder
-from nbpeft.data.tokens.notes import notes_of
-from nbpeft.data.tokens.rendering import Rendering, rendering_of, undisturbed
-from nbpeft.data.tokens.sides import check_sides
+from nbpeft.data.tokens.rendering import Rendering, undisturbed
 from nbpeft.errors import DataError
 from nbpeft.quiet import quiet
-from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 SAMPLES = 3
+FINGERPRINT = 16
+"""Hexadecimal digits of a fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,8 @@ class Rows:
     train: Dataset
     """Columns input_ids and labels: lists of int of one length, -100 where nothing is trained.
 
-    For an encoder-decoder the prompt's tokens and the answer's, of different lengths.
+    Beside them, or in place of labels, what the functions of `nbpeft.data.ready` say. For an
+    encoder-decoder the prompt's tokens and the answer's, of different lengths.
     """
     held_out: Dataset | None
     """The same columns."""
@@ -55,66 +54,46 @@ class Rows:
     """Of the raw training rows and the rendering: the same on any machine."""
     sample_prompts: tuple[str | list[dict[str, Any]], ...]
     """Up to three prompts of held-out rows (else of training rows), as text or messages."""
+    label_names: tuple[str, ...] = ()
+    """Of rows with classes: their names, by number."""
 
 
-def tokenize(
+def prepare(
+    signal: Signal,
     source: Source | Mix,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    formats: tuple[str, ...] = SFT,
-    columns: Mapping[str, str] | None = None,
-    eval: float | int | Source | Mix | None = None,
+    columns: Mapping[str, str] | None,
+    eval: float | int | Source | Mix | None,
     max_length: int,
-    loss_on: LossOn = "answers",
-    apart: bool = False,
 ) -> Rows:
-    """Read, check, split and tokenize rows, marking the tokens to train.
+    """Read, check, split and tokenize rows of a signal.
 
     The tokenizer is left as it was. Rows beyond about 50 MB are kept in a temporary file for as
     long as the data set that maps it.
 
     Args:
-        formats: names in `formats.FORMATS` that the objective can train on.
-        columns: a format's column name to the user's, such as {"prompt": "question"}; in a mix,
-            for the sources that have such columns.
-        eval: rows to hold out: a share in (0, 1), a count, 0 for none, or rows of their own.
-            None: the source's own held-out split, else 10%, at most 200 rows. Of a mix, each
-            source gives its part; copies of a row are held out together or not at all.
-        max_length: tokens of a row; longer ones keep their start.
-        loss_on: which tokens are trained; raw text is trained whole.
-        apart: whether rows are for an encoder-decoder: the prompt as input_ids, the answer as
-            labels, each of at most `max_length` tokens.
+        columns, eval, max_length: as `nbpeft.data.tokenize` takes them.
 
     Raises:
         DataError: no format fits or several do, a row can't be trained on, nothing is left, or
-            no answer's end token is trained.
+            what the signal refuses.
     """
-    parts = split(source, formats, columns, eval)
-    if apart:
-        check_sides([*parts.train, *parts.held_out], loss_on)
-    first = first_example([*parts.train, *parts.held_out])
-    rendering = rendering_of(first, tokenizer, apart=apart)
-    digest = hashlib.sha256(json.dumps(rendering.to_dict()).encode())
-    if rendering.kind == "chat":
-        digest.update(str(tokenizer.chat_template).encode())
-
-    def encoder_of(label: str) -> Encoder:
-        return Encoder(tokenizer, rendering, max_length, label, loss_on)
-
+    parts = split(source, signal.formats, columns, eval, signal.converted)
+    signal.check(parts)
+    rendering = signal.rendering(parts, tokenizer)
+    digest = digest_of(rendering, tokenizer)
     with undisturbed(tokenizer), quiet():
+        encoder_of = signal.encoders(parts, tokenizer, rendering, max_length)
         train = encode_parts(parts.train, encoder_of, digest)
-        refusal = refused(
-            rendering,
-            train.counts,
-            train.ends,
-            source.label,
-            max_length=max_length,
-            loss_on=loss_on,
-        )
+        refusal = signal.refusal(rendering, train.counts, train.ends, source.label, max_length)
         if refusal:
             raise DataError(refusal)
         held_out = encode_parts(parts.held_out, encoder_of, None) if parts.held_out else None
     held_counts = held_out.counts if held_out else Counts()
+    refusal = signal.no_room(held_counts, f"{source.label} (held out)", max_length)
+    if refusal:
+        raise DataError(refusal)
     return Rows(
         train=train.dataset,
         held_out=held_out.dataset if held_out and held_counts.rows else None,
@@ -125,23 +104,32 @@ def tokenize(
             *source.notes,
             *notes_on_reading(parts.train),
             *notes_on_copies(parts),
-            *notes_of(
+            *signal.notes(
                 rendering,
-                parts.train[0].reading,
+                parts,
                 tokenizer,
                 train=train.counts,
                 held_out=held_counts,
                 max_length=max_length,
-                loss_on=loss_on,
             ),
         ),
-        fingerprint=digest.hexdigest()[:16],
+        fingerprint=digest.hexdigest()[:FINGERPRINT],
         sample_prompts=_sample_prompts(parts.held_out or parts.train),
+        label_names=signal.label_names(parts),
     )
+
+
+def digest_of(rendering: Rendering, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The hash that a fingerprint begins with: how rows are written; the rows are to follow."""
+    digest = hashlib.sha256(json.dumps(rendering.to_dict()).encode())
+    if rendering.kind == "chat":
+        digest.update(str(tokenizer.chat_template).encode())
+    return digest
 
 
 def _sample_prompts(parts: Sequence[Part]) -> tuple[str | list[dict[str, Any]], ...]:
     """Prompts of the first rows, of each part in turn."""
     examples = [part.examples(min(SAMPLES, len(part))) for part in parts]
     in_turn = [example for row in zip_longest(*examples) for example in row if example is not None]
-    return tuple(prompt_and_answer(example)[0] for example in in_turn[:SAMPLES])
+    asked = (prompt_and_answer(texts_of(example)[0])[0] for example in in_turn)
+    return tuple(prompt for prompt in islice(asked, SAMPLES) if prompt)

@@ -10,7 +10,8 @@ from typing import Any
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.reading.checks import check_rows
 from nbpeft.data.reading.detect import choose
-from nbpeft.data.reading.formats import SFT, Chat, Example, Pair
+from nbpeft.data.reading.examples import Chat, Pair, Written, texts_of
+from nbpeft.data.reading.formats import SFT
 from nbpeft.errors import DataError, quoted
 
 WORDS = 8
@@ -46,10 +47,10 @@ def prompts(
     reading = choose(source.dataset, formats, columns, source.label)
     chosen = source.dataset.with_format(None).select(rows)
     check_rows(chosen, reading, source.label, numbers=rows)
-    return [prompt_and_answer(reading.example(row)) for row in chosen]
+    return [prompt_and_answer(texts_of(reading.example(row))[0]) for row in chosen]
 
 
-def prompt_and_answer(example: Example) -> tuple[Prompt, str]:
+def prompt_and_answer(example: Written) -> tuple[Prompt, str]:
     """What an example asks and what it answers: a chat's last answer, a text's first words."""
     if isinstance(example, Pair):
         return example.prompt, example.completion

@@ -67,6 +67,7 @@ def step_of(ready: Prepared) -> Step:
         of_method=ready.settings.method,
         of_trainer=ready.settings.trainer,
         rows=ready.rows,
+        outputs=ready.outputs,
         extra_bytes=ready.plan.extra_bytes,
         beside=kept_beside(ready.handle, ready.plan.state, in_place=ready.request.in_place),
     )

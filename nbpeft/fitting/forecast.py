@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft.events import Events
 from nbpeft.fitting.batch import longest
+from nbpeft.heading import with_head
 from nbpeft.methods import Material, Method
 from nbpeft.mounts import Mount
 from nbpeft.objectives import Objective
 from nbpeft.places import Job
 from nbpeft.places.stop import Stop
 from nbpeft.precision import AS_LOADED
+from nbpeft.seam.packing import NOT_TRAINED
 from nbpeft.standing import counting
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from nbpeft.data import Rows
     from nbpeft.fitting.trace import Traced
+    from nbpeft.mounts import Outputs
     from nbpeft.session.models import Handle
 
 EVAL_BATCH = 8
@@ -45,6 +48,8 @@ class Step:
     of_trainer: Mapping[str, Any]
     """Fields of the trainer's config."""
     rows: Rows
+    outputs: Outputs | None = None
+    """What the head gives that is trained; None where none is."""
     extra_bytes: int = 0
     """What the survey says that the adapter takes, with the copies of base weights that it needs.
     """
@@ -95,11 +100,8 @@ def forecast(step: Step) -> Traced:
     return _known[key]
 
 
-def _key(step: Step, settings: Mapping[str, Any], *batches: list[dict[str, list[int]]]) -> str:
-    shapes = [
-        [(len(row["input_ids"]), sum(label != -100 for label in row["labels"])) for row in batch]
-        for batch in batches
-    ]
+def _key(step: Step, settings: Mapping[str, Any], *batches: list[dict[str, Any]]) -> str:
+    shapes = [[_shape(row) for row in batch] for batch in batches]
     base = (
         step.handle.fingerprint,
         step.state,
@@ -107,7 +109,16 @@ def _key(step: Step, settings: Mapping[str, Any], *batches: list[dict[str, list[
         str(next(step.handle.root.parameters()).device),
     )
     words = [sorted((k, repr(v)) for k, v in d.items()) for d in (step.of_method, settings)]
-    return repr((base, step.method.name, step.objective.name, words, shapes))
+    return repr((base, step.method.name, step.objective.name, step.outputs, words, shapes))
+
+
+def _shape(row: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Of each text of a row its tokens, and how many of them aren't left out of the loss."""
+    return [
+        (name, len(value), sum(token != NOT_TRAINED for token in value))
+        for name, value in row.items()
+        if isinstance(value, list)
+    ]
 
 
 def _traced(step: Step, settings: dict[str, Any], train: Any, read: Any) -> Traced:
@@ -119,7 +130,8 @@ def _traced(step: Step, settings: dict[str, Any], train: Any, read: Any) -> Trac
     from nbpeft.fitting.live import Live
     from nbpeft.fitting.skeleton import as_fakes, bytes_of, skeleton
     from nbpeft.fitting.trace import trace
-    from nbpeft.fitting.way import on, way_of
+    from nbpeft.fitting.way import way_of
+    from nbpeft.seam.probe import bound
 
     handle = step.handle
     device = next(handle.root.parameters()).device
@@ -155,7 +167,7 @@ def _traced(step: Step, settings: dict[str, Any], train: Any, read: Any) -> Trac
                 "weights": sum(base.values()) + step.beside,
                 "adapter": max(own, step.extra_bytes),
             }
-            return trace(job, on(way, model), static, live)
+            return trace(job, bound(way, model), static, live)
 
 
 def kept_beside(handle: Handle, state: str, *, in_place: bool) -> int:
@@ -187,4 +199,5 @@ def _mounted(step: Step, root: nn.Module) -> Mount:
     if settings.get("prompt_tuning_init") is not None:
         settings["prompt_tuning_init"] = "RANDOM"
     with torch.device("meta"), Guard(tokenizer=None):
-        return step.method.mount(root, settings, Material())
+        mount = step.method.mount(root, settings, Material())
+        return with_head(step.method, mount, root, step.outputs)

@@ -7,15 +7,13 @@ a model, which takes a few short forward passes; what an adapter changes of it s
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nbpeft.guard import Guard
 from nbpeft.precision.trap import biases_kept, trainable
 from nbpeft.quiet import quiet
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from nbpeft.seam.probe import Choice
     from nbpeft.session.models import Handle
 
@@ -40,24 +38,6 @@ def way_of(handle: Handle, state: str, longest: int | None) -> Choice:
         # Columns with outliers are picked over all rows at once, so that packed ones may differ.
         return dataclasses.replace(choice, way="padded", filler=filler_of(handle.root))
     return choice
-
-
-def on(choice: Choice, model: nn.Module) -> Choice:
-    """The same choice for a model without values, with its adapter in."""
-    from peft import PeftModel
-
-    from nbpeft.seam.attention import Attention
-    from nbpeft.seam.probe import Choice
-    from nbpeft.seam.scores import Scorer
-
-    prompted = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
-    if choice.scorer is None or prompted:
-        return Choice("plain", why=choice.why)
-    root: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    head = dataclasses.replace(
-        choice.scorer.head, body=root.base_model, lm_head=root.get_output_embeddings()
-    )
-    return dataclasses.replace(choice, scorer=Scorer(head, Attention(root)))
 
 
 def _tried(handle: Handle, longest: int | None) -> Choice:

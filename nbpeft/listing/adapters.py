@@ -7,6 +7,7 @@ from typing import Any
 
 from nbpeft.precision import AS_LOADED
 from nbpeft.rendering import Table, bytes_size, count, duration, nats, percent
+from nbpeft.rendering.table import Align
 from nbpeft.session.record import Record
 
 
@@ -33,14 +34,17 @@ class Adapters(dict[str, Record]):
     def table(self) -> Table:
         """One row an adapter and version."""
         rows = sorted(self.values(), key=lambda r: (r.name, -r.version))
+        lineage = any(record.parent for record in rows)
+        left: Align = "left"
+        words = (left,) * (5 if lineage else 4)
         return Table(
             title=f"{count(len(rows))} adapter{'' if len(rows) == 1 else 's'}",
             header=(
-                "name", "version", "method", "objective", "parameters", "loss", "held-out loss",
-                "time", "size", "attached",
+                "name", "version", "method", "objective", *(["from"] if lineage else []),
+                "parameters", "loss", "held-out loss", "time", "size", "attached",
             ),
-            rows=tuple(self._row(record) for record in rows),
-            align=("left", "right", "left", "left", *("right",) * 5, "left"),
+            rows=tuple(self._row(record, lineage) for record in rows),
+            align=(*words, "right", "right", "right", "right", "right", "left"),
             notes=self._notes(),
         )  # fmt: skip
 
@@ -56,7 +60,7 @@ class Adapters(dict[str, Record]):
         attached = [f"attached: {label}, which has no name of its own" for label in unlisted]
         return (*attached, *unfinished)
 
-    def _row(self, record: Record) -> tuple[str, ...]:
+    def _row(self, record: Record, lineage: bool) -> tuple[str, ...]:
         metrics = record.metrics
         first = self[record.name] is record
         return (
@@ -65,6 +69,7 @@ class Adapters(dict[str, Record]):
             + (" (partial)" if record.partial else ""),
             record.method + (f" ({record.state})" if record.state != AS_LOADED else ""),
             record.objective,
+            *([record.parent or ""] if lineage else []),
             f"{count(record.trainable_parameters)} ({percent(record.trainable_percent)})",
             nats(metrics["loss"]) if "loss" in metrics else "",
             nats(metrics["held_out_loss"]) if "held_out_loss" in metrics else "",

@@ -7,8 +7,8 @@ from nbpeft.comparison import Comparison
 from nbpeft.magics.help import compare_help
 from nbpeft.typed import read_prompts, split_line
 
-FLAGS = frozenset({"sample"})
-TEXTS = frozenset({"model", "tokenizer", "data", "rows"})
+FLAGS = frozenset({"sample", "think"})
+TEXTS = frozenset({"model", "tokenizer", "data", "rows", "system"})
 
 
 def peft_compare(line: str, cell: str | None = None) -> Comparison:

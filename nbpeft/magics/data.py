@@ -1,28 +1,36 @@
-"""%peft_data: look at data as a run would train on it."""
+"""%peft_data: look at data as a run would train on it, or write it for a hosted service."""
 
 from __future__ import annotations
 
 from nbpeft import api
+from nbpeft.data.hosting import Exported, ExportRequest
 from nbpeft.data.looking.look import Look
 from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.typed import known_words, split_line
 
-FLAGS = {"columns", "eval", "max_length", "loss_on", "rows", "model", "tokenizer"}
-TEXTS = frozenset({"rows", "model", "tokenizer"})
+FLAGS = {
+    "columns", "eval", "max_length", "loss_on", "objective", "rows", "model", "tokenizer", "to",
+}  # fmt: skip
+TEXTS = frozenset({"objective", "rows", "model", "tokenizer", "to"})
 
 
-def peft_data(line: str) -> Look:
+def peft_data(line: str) -> Look | Exported:
     """Show what a run would train on: format, lengths, and three rows token by token.
 
     %peft_data X                 the data, given as to %%finetune --data
+    %peft_data X --to S PATH     write chats or preferences as a hosted service S takes them
     --columns A=B,…              which column is which
     --eval X                     rows to hold out: which of them are trained on, too?
     --max-length N               tokens a row, the rest is cut (default: as in a run)
     --loss-on all|answers|last   which tokens are trained (default: answers)
+    --objective OBJECTIVE        read the rows as this one does: preferences for dpo (default: sft)
     --rows 0,5,9                 the rows to show, counted from 0
+    --to openai|vertex           which service; every row is checked, none is left out
     --model X, --tokenizer X     which ones, when there are several
     """
     words, names = split_line(line, texts=TEXTS)
+    if "to" in words:
+        return api.execute_export(ExportRequest.of(names, words))
     known_words(words, FLAGS, "%peft_data")
     if len(names) != 1:
         raise RequestError(

@@ -18,7 +18,9 @@ from typing import Any
 from nbpeft.data.finding.files import READERS
 from nbpeft.data.finding.sources import row_variables
 from nbpeft.data.reading.formats import FORMATS
+from nbpeft.data.signals import SIGNALS
 from nbpeft.methods._peft import linear_names
+from nbpeft.objectives import objectives
 from nbpeft.rendering import count, nats
 from nbpeft.session.models import models_in, tokenizers_in
 from nbpeft.session.record import Record
@@ -114,13 +116,20 @@ def entries(registry: Iterable[Any]) -> Iterator[Offer]:
         yield Offer(entry.name, "choice", entry.summary)
 
 
-def columns(variables: Mapping[str, Any], data: str | None) -> Iterator[Offer]:
-    """The columns of a variable, or without one those that can be trained on."""
-    if data is None:
-        for entry in FORMATS.values():
-            for name, cell in entry.columns.items():
-                yield Offer(name, "column", cell.wants)
+def read_columns(objective: str) -> Iterator[Offer]:
+    """The columns that an objective reads; none where there is no such objective."""
+    if objective not in objectives.names():
         return
+    offered = set()
+    for entry in SIGNALS[objectives.get(objective).signal].formats:
+        for name, cell in FORMATS[entry].columns.items():
+            if name not in offered:
+                yield Offer(name, "column", cell.wants)
+            offered.add(name)
+
+
+def columns(variables: Mapping[str, Any], data: str) -> Iterator[Offer]:
+    """The columns of a variable."""
     for name in itertools.islice(_names(variables.get(data)), MOST_COLUMNS):
         if isinstance(name, str) and name.isprintable():
             yield Offer(name, "column", f"of {data}")

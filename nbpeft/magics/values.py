@@ -13,6 +13,7 @@ from typing import Any
 
 from nbpeft import session
 from nbpeft.coerce import choices
+from nbpeft.data.hosting.request import Hosted
 from nbpeft.magics.cursor import RUNS, Cursor
 from nbpeft.magics.glance import (
     Offer,
@@ -22,6 +23,7 @@ from nbpeft.magics.glance import (
     folders,
     linear_layers,
     models,
+    read_columns,
     rows,
     tokenizers,
 )
@@ -102,7 +104,7 @@ def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iter
     elif word in ("method", "objective", "place"):
         yield from entries(_REGISTRIES[word])
     elif word == "to":
-        yield from folders(fragment)
+        yield from _aims(cursor, fragment)
     elif word in _CHOICES:
         kind, default = _CHOICES[word]
         for choice in typing.get_args(kind):
@@ -111,6 +113,14 @@ def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iter
         yield from _booleans(default=False)
     elif cursor.magic in (*RUNS, "peft_attach"):
         yield from _of_setting(cursor, variables)
+
+
+def _aims(cursor: Cursor, fragment: str) -> Iterator[Offer]:
+    """What is written to: a folder, or of data the service that they are written for."""
+    if cursor.magic == "peft_data":
+        yield from (Offer(name, "choice") for name in typing.get_args(Hosted))
+    else:
+        yield from folders(fragment)
 
 
 def _of_setting(cursor: Cursor, variables: Mapping[str, Any]) -> Iterator[Offer]:
@@ -171,6 +181,6 @@ def _columns(
     taken = set(re.findall(r"(\w+)\s*[=:]", cursor.fragment))
     return ours, [
         Offer(offer.text + sign, offer.kind, offer.help)
-        for offer in fitting(ours, columns(variables, None))
+        for offer in fitting(ours, read_columns(cursor.given.get("objective", "sft")))
         if offer.text not in taken
     ]

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from nbpeft.architectures import Architecture, architecture_of
-from nbpeft.errors import RequestError
+from nbpeft.errors import RequestError, listed
 from nbpeft.methods import NOTHING, Material, Method, methods
 from nbpeft.mounts import Survey
 
@@ -18,15 +17,15 @@ if TYPE_CHECKING:
 
     from nbpeft.mounts.heads import HeadMount
 
-POOLING: dict[Architecture, str] = {"decoder": "last", "encoder": "mean", "encoder-decoder": "mean"}
-"""Only its last token has read all of a decoder's text; mean: Reimers & Gurevych 2019."""
-
 
 @dataclass(frozen=True)
 class HeadConfig:
     """How a head is built."""
 
-    labels: int = field(default=2, metadata={"help": "how many labels there are"})
+    labels: int = field(
+        default=2, metadata={"help": "how many labels there are; 1 is a score, no label"}
+    )
+    names: list[str] = field(default_factory=list, metadata={"help": "what the labels are called"})
     sizes: list[int] = field(
         default_factory=list, metadata={"help": "sizes of dense layers before the last one"}
     )
@@ -60,12 +59,16 @@ class Head(Method):
         from nbpeft.mounts import heads
 
         config = HeadConfig(**settings)
-        if config.labels < 2:
-            raise RequestError(f"labels must be at least 2, not {config.labels}.")
+        if config.labels < 1:
+            raise RequestError(f"labels must be at least 1, not {config.labels}.")
+        if config.names and len(config.names) != config.labels:
+            raise RequestError(
+                f"{config.labels} labels can't have the {len(config.names)} names "
+                f"{listed(config.names)}; give one each."
+            )
         kept = asdict(config)
         kept["dropout"] = kept.pop("head_dropout")
-        if config.pooling == "auto":
-            kept["pooling"] = POOLING[architecture_of(root)]
+        kept["pooling"] = heads.pooling_of(root, config.pooling)
         return heads.build(root, {"method": self.name, **kept})
 
     def load(self, root: nn.Module, folder: Path) -> HeadMount:

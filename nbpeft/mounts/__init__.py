@@ -3,7 +3,7 @@
 `modules`: adapter layers in place of base modules (LoRA, IA3, …; most of PEFT's tuners).
 `parameters`: tuned values in place of base parameters (full and selective tuning).
 `prompts`: a wrapper that puts a soft prompt before the input.
-`heads`: a classifier over the body's features.
+`heads`: scores or labels from the body's features; `headed`: an adapter with a head beside it.
 `adopted`: adapters that the user made with PEFT. `together` asks several LoRAs in one batch.
 """
 
@@ -27,6 +27,15 @@ class Survey:
     extra_bytes: int
     targets: tuple[str, ...]
     """The places in the module tree that get an adapter."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a head gives for a text."""
+
+    count: int
+    names: tuple[str, ...] = ()
+    """Of labels; none where it gives a score."""
 
 
 class Mount(Protocol):

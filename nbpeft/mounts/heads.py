@@ -1,14 +1,15 @@
-"""Mounts of a classifier over the body's features (kind d).
+"""Mounts of a head over the body's features (kind d).
 
 The body is frozen and shared; the head's weights are all that is trained. The user's model answers
-as ever: labels come from `model(root)`, a classifier around the body that is made for whoever asks.
+as ever: scores come from `model(root)`, a classifier around the body that is made for whoever asks.
+A head that is trained with an adapter stands beside its mount: see `nbpeft.mounts.headed`.
 """
 
 from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from nbpeft.architectures import Architecture, architecture_of
 from nbpeft.errors import AdapterError
 from nbpeft.mounts.base import BaseMount
 
@@ -24,6 +26,13 @@ CONFIG = "head.json"
 WEIGHTS = "head.safetensors"
 
 Pooling = Literal["last", "first", "mean"]
+POOLING: dict[Architecture, Pooling] = {
+    "decoder": "last",
+    "encoder": "mean",
+    "encoder-decoder": "mean",
+}
+"""Only its last token has read all of a decoder's text; mean: Reimers & Gurevych 2019,
+arXiv:1908.10084."""
 
 
 def pooled(hidden: torch.Tensor, mask: torch.Tensor, how: Pooling) -> torch.Tensor:
@@ -39,6 +48,11 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor, how: Pooling) -> torch.Tens
     return hidden[torch.arange(len(hidden), device=hidden.device), chosen]
 
 
+def pooling_of(root: nn.Module, how: Pooling | Literal["auto"] = "auto") -> Pooling:
+    """What suits a model's kind, where nothing is said."""
+    return POOLING[architecture_of(root)] if how == "auto" else how
+
+
 def body_of(root: nn.Module) -> nn.Module:
     """What gives features: of an encoder-decoder the encoder, else the model below its head."""
     model: Any = root
@@ -46,15 +60,28 @@ def body_of(root: nn.Module) -> nn.Module:
     return body
 
 
+class Head(nn.Sequential):
+    """Layers from a row's vector (rows, width) to its scores (rows, outputs)."""
+
+    def __init__(self, parts: Iterable[nn.Module], pooling: Pooling) -> None:
+        super().__init__(*parts)
+        self.pooling = pooling
+
+    @property
+    def only(self) -> nn.Linear | None:
+        """Its layer, where it has no other."""
+        linear = [part for part in self if isinstance(part, nn.Linear)]
+        return linear[0] if len(linear) == 1 else None
+
+
 class Classifier(nn.Module):
     """A body and a head over its pooled features; answers as transformers' classifiers do."""
 
-    def __init__(self, body: nn.Module, head: nn.Module, pooling: Pooling, labels: int) -> None:
+    def __init__(self, body: nn.Module, head: Head, labels: int) -> None:
         super().__init__()
         self.body = body
         self.head = head
         self.config = body.config
-        self._pooling = pooling
         self._labels = labels
 
     def features(
@@ -63,7 +90,7 @@ class Classifier(nn.Module):
         """(rows, tokens) ids -> (rows, width), in the head's precision."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         hidden = self.body(input_ids=input_ids, attention_mask=mask).last_hidden_state
-        return pooled(hidden, mask, self._pooling).to(next(self.head.parameters()).dtype)
+        return pooled(hidden, mask, self.head.pooling).to(next(self.head.parameters()).dtype)
 
     def forward(
         self,
@@ -86,7 +113,7 @@ class Classifier(nn.Module):
 class HeadMount(BaseMount):
     """A head over the body; see `nbpeft.mounts.Mount` for the contract."""
 
-    head: nn.Module
+    head: Head
     config: Mapping[str, Any]
     """How the head is built: `labels`, `layers`, `pooling`, …"""
     _classifier: weakref.ref[Classifier] | None = field(default=None, init=False)
@@ -108,9 +135,7 @@ class HeadMount(BaseMount):
         """The classifier: the same one for as long as somebody holds it."""
         found = self._classifier() if self._classifier else None
         if found is None:
-            found = Classifier(
-                body_of(root), self.head, self.config["pooling"], self.config["labels"]
-            )
+            found = Classifier(body_of(root), self.head, self.config["labels"])
             self._classifier = weakref.ref(found)
         found.training = root.training
         return found
@@ -124,25 +149,26 @@ class HeadMount(BaseMount):
         (folder / CONFIG).write_text(json.dumps(dict(self.config), indent=1))
 
 
-def layers_of(width: int, sizes: list[int], labels: int, dropout: float) -> nn.Sequential:
-    """Dense layers of these sizes with ReLU between, then one that gives the labels' logits."""
+def layers_of(width: int, config: Mapping[str, Any]) -> Head:
+    """Dense layers of some sizes with ReLU between, then one that gives the outputs."""
+    dropout = config["dropout"]
     parts: list[nn.Module] = []
-    for size in sizes:
+    for size in config["sizes"]:
         parts += [nn.Dropout(dropout), nn.Linear(width, size), nn.ReLU()]
         width = size
-    return nn.Sequential(*parts, nn.Dropout(dropout), nn.Linear(width, labels))
+    last = [nn.Dropout(dropout), nn.Linear(width, config["labels"])]
+    return Head([*parts, *last], config["pooling"])
 
 
 def build(root: nn.Module, config: Mapping[str, Any]) -> HeadMount:
     """A mount with a fresh head, from the current random state.
 
     Args:
-        config: `labels` (how many), `sizes` (of dense layers before the last), `dropout`, and
-            `pooling`.
+        config: `labels` (how many outputs), `sizes` (of dense layers before the last), `dropout`,
+            `pooling`, and `names` of the labels.
     """
     width = int(root.config.hidden_size)  # type: ignore[union-attr,arg-type]
-    head = layers_of(width, list(config["sizes"]), config["labels"], config["dropout"])
-    return HeadMount(head.train(root.training), config)
+    return HeadMount(layers_of(width, config).train(root.training), config)
 
 
 def load(root: nn.Module, folder: Path) -> HeadMount:

@@ -18,6 +18,7 @@ from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from nbpeft.data import Mix, Rows, Source
+    from nbpeft.mounts import Outputs
 
 
 Reference = Callable[[], AbstractContextManager[Any]]
@@ -36,12 +37,24 @@ class Measure:
     """Whether it is a part of 1."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What an objective shows of its findings when a run is over."""
+
+    rows: tuple[tuple[str, str], ...] = ()
+    """Of the closing table: what, value."""
+    picture: bytes | None = None
+    """A PNG."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """A signal to learn from. Subclasses fill the seam."""
 
     name: str
     summary: str
+    paper: str = ""
+    """Authors, year and arXiv number, where one paper is its source."""
     gives: frozenset[str]
     """Capability words of its forward: 'causal logits', 'pooled features'."""
     reads: frozenset[Architecture] = frozenset({"decoder"})
@@ -54,6 +67,8 @@ class Objective:
     """nbpeft's word -> the field of the trainer's config."""
     reserved: frozenset[str] = frozenset()
     """Fields of the trainer's config that nbpeft sets itself."""
+    signal: str = "answers"
+    """In `nbpeft.data.signals.SIGNALS`: what `rows` reads, as a look before the run shows it."""
     measures: tuple[Measure, ...] = ()
     """What is shown and kept beside the loss, the most telling first."""
 
@@ -68,6 +83,9 @@ class Objective:
     def trainer_class(self) -> type[Any]:
         """The trainer: a subclass of transformers' Trainer, whose `compute_loss` is the loss."""
         raise NotImplementedError
+
+    def check(self, arguments: Any) -> None:
+        """Refuse a trainer's config that its class takes and the loss doesn't; RequestError."""
 
     def rows(
         self,
@@ -97,6 +115,22 @@ class Objective:
             What slows the run down, in plain words, where a user would wonder; ''.
         """
         return ""
+
+    def outputs(self, rows: Rows) -> Outputs | None:
+        """What the head gives that is trained with the adapter; None where none is."""
+        return None
+
+    def findings(self, trainer: Any) -> Mapping[str, Any]:
+        """What a run found beside its figures, ready for JSON; kept in its record."""
+        return {}
+
+    def shown(self, findings: Mapping[str, Any], title: str) -> Shown:
+        """How that is shown.
+
+        Args:
+            title: of a picture.
+        """
+        return Shown()
 
     def begin(self, trainer: Any, reference: Reference) -> None:
         """Called before the first step, with all in place that makes the run fast.

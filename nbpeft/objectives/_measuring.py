@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def measuring(mixin: type[Any]) -> type[Any]:
-    """transformers' Trainer with `mixin` before it, a class whose base is `Measuring`."""
+    """Transformers' Trainer with `mixin` before it, a class whose base is `Measuring`."""
     from transformers import Trainer
 
     return type(mixin.__name__, (mixin, Trainer), {})

@@ -4,6 +4,7 @@ The lowest layer above the plan and the events. Nothing here knows of models or 
 imports torch, and matplotlib is imported only while a picture is drawn.
 """
 
+from nbpeft.rendering.confusion import confusion_png
 from nbpeft.rendering.curve import curve_png, thin
 from nbpeft.rendering.escaping import escape, glimpse, plain
 from nbpeft.rendering.figure import WIDTH
@@ -25,6 +26,7 @@ __all__ = [
     "Token",
     "TokenRow",
     "bytes_size",
+    "confusion_png",
     "count",
     "curve_html",
     "curve_png",

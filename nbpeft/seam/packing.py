@@ -6,12 +6,14 @@ So no shape in the forward depends on a tensor's values: nothing waits for the G
 shapes alone (FakeTensorMode) runs the same step. Packing never joins rows of different batches: a
 batch holds the rows that it would hold with padding, and means the same.
 
-Two layouts, told apart by what is in the batch:
+Three layouts, told apart by what is in the batch:
 
 - packed: `input_ids` and `position_ids` (1, tokens), `lengths` as integers;
+- branched: packed, where rows that begin alike hold their beginning once; with `key_lengths` as
+  integers, `keys` (all keys) and `key_starts` (rows);
 - padded: `input_ids` and `attention_mask` (rows, longest).
 
-In both, with n tokens that are trained: `scored` (n), where in the flattened batch stand those
+In all, with n tokens that are trained: `scored` (n), where in the flattened batch stand those
 whose next token carries a label; `labels` (n), that next token. `starts` (rows) comes first: the
 trainer reads from a batch's first tensor how many rows it holds.
 """
@@ -45,6 +47,45 @@ class Packed:
             "position_ids": torch.tensor([positions]),
             "lengths": lengths,
             **_scored(rows, starts),
+        }
+
+
+@dataclass(frozen=True)
+class Branched:
+    """A collator: rows that may begin alike -> one sequence that holds each beginning once.
+
+    A row's `shared` says how many tokens it has in common with the last row before it whose own
+    `shared` is 0; of these none carries a label. Answers to one prompt cost it one pass then.
+    """
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The batch; see the module's text."""
+        import torch
+
+        lengths = [len(row["input_ids"]) - row["shared"] for row in rows]
+        starts = [0, *accumulate(lengths)][:-1]
+        key_lengths = [len(row["input_ids"]) for row in rows]
+        ids: list[int] = []
+        positions: list[int] = []
+        keys: list[int] = []
+        trunks: list[int] = []
+        trunk = 0
+        for row, start in _with(rows, starts):
+            shared, length = row["shared"], len(row["input_ids"])
+            trunk = trunk if shared else start
+            trunks.append(trunk)
+            ids += row["input_ids"][shared:]
+            positions += range(shared, length)
+            keys += [*range(trunk, trunk + shared), *range(start, start + length - shared)]
+        return {
+            "starts": torch.tensor(starts),
+            "input_ids": torch.tensor([ids]),
+            "position_ids": torch.tensor([positions]),
+            "lengths": lengths,
+            "key_lengths": key_lengths,
+            "keys": torch.tensor(keys),
+            "key_starts": torch.tensor([0, *accumulate(key_lengths)][:-1]),
+            **_scored_branched(rows, starts, trunks),
         }
 
 
@@ -85,6 +126,21 @@ def _scored(rows: Sequence[dict[str, Any]], starts: Sequence[int]) -> dict[str, 
         for position, label in enumerate(row["labels"][1:], start):
             if label != NOT_TRAINED:
                 scored.append(position)
+                targets.append(label)
+    return _labelled(scored, targets)
+
+
+def _scored_branched(
+    rows: Sequence[dict[str, Any]], starts: Sequence[int], trunks: Sequence[int]
+) -> dict[str, Any]:
+    """Likewise; the first token of a branch follows on the last one that is shared."""
+    scored: list[int] = []
+    targets: list[int] = []
+    for row, start, trunk in zip(rows, starts, trunks, strict=True):
+        shared = row["shared"]
+        for before, label in enumerate(row["labels"][1:]):
+            if label != NOT_TRAINED:
+                scored.append(trunk + before if before < shared else start + before - shared)
                 targets.append(label)
     return _labelled(scored, targets)
 

@@ -16,6 +16,7 @@ what is trained must be the same but for rounding, and no row's may change with 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from torch import nn
 from nbpeft.guard import Guard, configs_of
 from nbpeft.seam.attention import Attention
 from nbpeft.seam.head import head_of
-from nbpeft.seam.packing import NOT_TRAINED, Packed, Padded
+from nbpeft.seam.packing import NOT_TRAINED, Branched, Packed, Padded
 from nbpeft.seam.scores import Scorer
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -93,6 +94,57 @@ def choose(
         scorer = Scorer(head, Attention(root))
         _narrow(root, longest)
         return _Trial(model, root, scorer, autocast).choice()
+
+
+def bound(choice: Choice, model: nn.Module) -> Choice:
+    """The same choice for the model with something else in it, or for its like without values."""
+    if choice.scorer is None or _soft(model):
+        return Choice("plain", why=choice.why)
+    root: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    head = dataclasses.replace(
+        choice.scorer.head, body=root.base_model, lm_head=root.get_output_embeddings()
+    )
+    return dataclasses.replace(choice, scorer=Scorer(head, Attention(root)))
+
+
+def branches(choice: Choice, autocast: Autocast, longest: int | None) -> bool:
+    """Whether rows of a packed run that begin alike may hold their beginning once.
+
+    Tried out on a few rows, without gradients: their scores must be those of the rows apart.
+    """
+    if choice.way != "packed" or choice.scorer is None:
+        return False
+    root: Any = choice.scorer.head.body
+    with Guard(root), torch.no_grad(), autocast():
+        root.eval()
+        _narrow(root, longest)
+        trunk, *others = _rows(root, 0)
+        start = trunk["input_ids"][:SHARED]
+        rows = [{**trunk, "labels": _after(trunk["input_ids"]), "shared": 0}]
+        for other in others:
+            ids = start + other["input_ids"]
+            rows.append({"input_ids": ids, "labels": _after(ids), "shared": SHARED})
+        device = root.get_input_embeddings().weight.device
+        found = []
+        for layout in (Packed(), Branched()):
+            batch = _moved(layout(rows), device)
+            with choice.scorer.over(batch):
+                found.append(choice.scorer.scores(batch))
+    off = float((found[0] - found[1]).abs().max())
+    coarse = any(p.element_size() < 4 for p in root.parameters())
+    return off <= (0.25 if coarse else 1e-4)
+
+
+SHARED = 3
+"""Tokens that the rows of that trial begin with alike."""
+
+
+def _after(ids: list[int]) -> list[int]:
+    return [NOT_TRAINED] * SHARED + ids[SHARED:]
+
+
+def _moved(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
 
 @dataclass(frozen=True)
@@ -186,10 +238,7 @@ class _Trial:
         return any(p.element_size() < 4 for p in self.model.parameters())
 
     def _here(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: value.to(self._device) if isinstance(value, torch.Tensor) else value
-            for name, value in batch.items()
-        }
+        return _moved(batch, self._device)
 
 
 def _soft(model: nn.Module) -> bool:

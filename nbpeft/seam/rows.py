@@ -23,7 +23,7 @@ KEPT = 128
 
 
 class Block(NamedTuple):
-    """Queries from `start` to `end` see keys from `first` to `last`; the last ones are one token."""
+    """Queries from `start` to `end` see keys from `first` to `last`: both end with one token."""
 
     first: int
     last: int

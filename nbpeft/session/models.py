@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nbpeft.mounts import Mount
+    from nbpeft.mounts.heads import HeadMount
 
 
 class Handle:
@@ -38,6 +39,8 @@ class Handle:
         self.in_tree: Mount | None = None
         self.resting: AdoptedMount | None = None
         self.mounts: dict[str, Mount] = {}
+        self.heads: dict[str, HeadMount] = {}
+        """Those beside an adapter that isn't on the shelf; of others they lie there."""
         self.precision = Precision(loaded_as(root))
         self._seen: dict[str, str] = {}
         self.adopted = {name: AdoptedMount(root, name) for name in adapter_names(root)}

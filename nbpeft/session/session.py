@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nbpeft.mounts import Mount
+    from nbpeft.mounts.heads import HeadMount
 
 BASE_WORDS = ("base", "none")
 
@@ -134,6 +135,19 @@ class Session:
             handle.keep(record.label, mount, record.state)
         return handle.mounts[record.label]
 
+    def head(self, handle: Handle, record: Record) -> HeadMount | None:
+        """The head that an adapter is, or that stands beside it; None where it has none."""
+        from nbpeft.mounts import heads
+
+        mount = self.mount(handle, record)
+        if isinstance(mount, heads.HeadMount):
+            return mount
+        if record.label in handle.heads:
+            return handle.heads[record.label]
+        if record.path is None or not (record.path / heads.CONFIG).is_file():
+            return None
+        return heads.load(handle.root, record.path)
+
     def derived(
         self, handle: Handle, label: str, recipe: Recipe | None = None, name: str | None = None
     ) -> Record:
@@ -186,16 +200,23 @@ class Session:
             yield answering
 
     def keep(self, handle: Handle, record: Record, mount: Mount) -> Record:
-        """Take in an adapter that has just been trained and shelved."""
-        handle.keep(record.label, mount, record.state)
+        """Take in an adapter that has just been trained and shelved, without a head beside it."""
+        from nbpeft.mounts import headed
+
+        handle.keep(record.label, headed.parted(mount)[0], record.state)
         self._drop_pruned(handle, record.name)
         return record
 
     def keep_unsaved(self, handle: Handle, record: Record, mount: Mount) -> Record:
         """Take in an adapter that could not be written: it lives in this kernel only."""
+        from nbpeft.mounts import headed
+
         record = replace(record, version=self.next_version(record.name))
         self._unsaved[record.label] = record
-        handle.keep(record.label, mount, record.state)
+        adapter, head = headed.parted(mount)
+        handle.keep(record.label, adapter, record.state)
+        if head is not None:
+            handle.heads[record.label] = head
         return record
 
     def next_version(self, name: str) -> int:
@@ -205,6 +226,8 @@ class Session:
 
     def save(self, handle: Handle, label: str) -> Record:
         """Put an adapter on the shelf that isn't there yet; what is there stays as it is."""
+        from nbpeft.mounts import headed
+
         record = self.record(handle, label)
         if record.path is not None:
             return record
@@ -214,13 +237,16 @@ class Session:
                 f"%peft_attach {label} --as NAME."
             )
         mount = self._finished(handle, record)
+        head = handle.heads.get(record.label)
+        whole = mount if head is None else headed.HeadedMount(mount, head)
         with handle.answering_as(record.label):
             saved = self.shelf.put(
                 record if record.version else replace(record, version=1),
-                lambda folder: mount.save(handle.root, folder),
+                lambda folder: whole.save(handle.root, folder),
                 keep=settings().keep_versions,
             )
         self._unsaved.pop(record.label, None)
+        handle.heads.pop(record.label, None)
         return saved
 
     def _finished(self, handle: Handle, record: Record) -> Mount:

@@ -23,13 +23,18 @@ def legal():
             yield method.name, objective.name
 
 
+DATA = {"dpo": "polite", "orpo": "polite", "cpo": "polite", "kto": "ratings"}
+"""Embedded rows that an objective learns from; else chats."""
+
+
 @pytest.mark.parametrize(("method", "objective"), list(legal()))
 def test_two_steps(tune, method, objective):
     if method == "bitfit":  # Llama has none
         tune.model = biased(tune.model)
     base = {name: p.detach().clone() for name, p in tune.model.named_parameters()}
     before = logits(tune.model)
-    tune("one", method=method, objective=objective, max_steps=2, learning_rate=1e-2)
+    words = {"data": nbpeft.load_data(DATA[objective])} if objective in DATA else {}
+    tune("one", method=method, objective=objective, max_steps=2, learning_rate=1e-2, **words)
     assert all(torch.equal(p, base[name]) for name, p in tune.model.named_parameters())
     assert torch.equal(logits(tune.model), before)
     model = nbpeft.attach("one", model=tune.model)

@@ -29,7 +29,7 @@ def recipe(root, monkeypatch):
         exec(compile(code[1], path, "exec"), module.__dict__)  # noqa: S102  our own file
 
     yield run
-    for registry, name in ((methods, "loha"), (objectives, "text")):
+    for registry, name in ((methods, "loha"), (objectives, "lines")):
         registry._entries.pop(name, None)
 
 
@@ -46,11 +46,11 @@ def test_add_a_method(recipe, tune):
 
 def test_add_an_objective(recipe, tune):
     objectives.names()
-    recipe("nbpeft/objectives/text.py")
-    run = tune("one", objective="text", data=nbpeft.load_data("stories"), max_length=64)
-    assert run.record.objective == "text"
+    recipe("nbpeft/objectives/lines.py")
+    run = tune("one", objective="lines", data=nbpeft.load_data("stories"), max_length=64)
+    assert run.record.objective == "lines"
     assert run.plan.trained_tokens > 0.9 * run.plan.tokens
-    assert "the next token of raw text" in " ".join(finetune_help().split())
+    assert "the next token of each line" in " ".join(finetune_help().split())
 
 
 @pytest.fixture

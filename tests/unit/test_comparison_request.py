@@ -28,6 +28,8 @@ def test_a_line_as_a_request():
     assert of_line("--rows [7,8] --max-new-tokens 9") == CompareRequest(
         rows=[7, 8], max_new_tokens=9
     )
+    prompted = of_line("base --shots 3 --system 'Answer: no' --think")
+    assert prompted == CompareRequest(shots=3, system="Answer: no", think=True)
     assert of_line("base") == CompareRequest.of({"rows": None, "data": None}) == CompareRequest()
 
 
@@ -42,6 +44,10 @@ def test_a_line_as_a_request():
         ("--sampel", "value"),
         ("--sampel yes", "Did you mean --sample"),
         ("--columns q", "mapping"),
+        ("--shots 0", "shots must be at least 1"),
+        ("--shots few", "whole number"),
+        ("--system ' '", "system is empty"),
+        ("--system", "wants a value"),
     ],
 )
 def test_a_mistyped_line_is_refused_in_one_line(line, says):
@@ -56,6 +62,13 @@ def test_options_of_data_want_data(line):
         questions(of_line(line), ["Hi"], None, {})
     with pytest.raises(RequestError, match="keep one"):
         questions(of_line(f"{line} --data rows"), ["Hi"], None, {})
+
+
+def test_beside_prompts_data_is_for_shots():
+    given = questions(of_line("--shots 2 --data rows --columns prompt=q"), ["Hi"], None, {})
+    assert given == (["Hi"], None)
+    with pytest.raises(RequestError, match="rows says which rows are asked"):
+        questions(of_line("--shots 2 --data rows --rows 1"), ["Hi"], None, {})
 
 
 def test_help_has_every_option_once():

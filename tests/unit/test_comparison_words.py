@@ -14,7 +14,7 @@ from nbpeft.session.record import Record
 def test_a_comparison_holds_any_text_anywhere(text):
     comparison = Comparison(
         ("base", text, "other"), (text,), ((text, text + " a", text),), (text,),
-        {n: Figures(1.0, 1, 1.0, 1, text) for n in ("base", text, "other")}, (text,),
+        {n: Figures(1.0, 1, 1.0, 1, text, 9.0, 1) for n in ("base", text, "other")}, (text,),
     )  # fmt: skip
     both = comparison._repr_mimebundle_()
     tags = Tags(both["text/html"])
@@ -32,9 +32,9 @@ def comparison(**changes):
         "prompts": ("Who?", "What?"),
         "answers": (("I am", "I am", "I be"), ("one", "two", "one")),
         "figures": {
-            "base": Figures(1.5, 12, 1.0, 3, "as loaded"),
-            "a": Figures(0.25, 14, 1.0, 3, "as loaded"),
-            "b": Figures(None, 1234, 2.0, 1, "as loaded"),
+            "base": Figures(1.5, 12, 1.0, 3, "as loaded", 9.0),
+            "a": Figures(0.25, 14, 1.0, 3, "as loaded", 9.0),
+            "b": Figures(None, 1234, 2.0, 1, "as loaded", 9.0),
         },
     }
     return Comparison(**(values | changes))
@@ -57,7 +57,7 @@ def test_a_comparison_as_text():
 
 def test_precision_is_named_only_where_it_differs():
     assert "base weights" not in comparison().table().text()
-    figures = comparison().figures | {"b": Figures(None, 1, 1.0, 1, "nf4")}
+    figures = comparison().figures | {"b": Figures(None, 1, 1.0, 1, "nf4", 9.0)}
     last = comparison(figures=figures).table().text().split("\n")[-1]
     assert last.split() == ["base", "weights", "as", "loaded", "as", "loaded", "nf4"]
 

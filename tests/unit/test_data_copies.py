@@ -9,7 +9,7 @@ import pytest
 from test_data_tokenizers import CHATML, byte_tokenizer
 
 from nbpeft.data import Rows, read, tokenize
-from nbpeft.data.reading.formats import Chat, Pair, Text
+from nbpeft.data.reading.examples import Chat, Pair, Text
 from nbpeft.data.splitting.copies import key_of
 from nbpeft.data.splitting.split import quotas
 

@@ -14,7 +14,9 @@ import pytest
 from nbpeft.data import read
 from nbpeft.data.reading.checks import check_rows
 from nbpeft.data.reading.detect import choose
-from nbpeft.data.reading.formats import FORMATS, SFT, Chat, Example, Pair, Reading, Text
+from nbpeft.data.reading.examples import Chat, Example, Pair, Text
+from nbpeft.data.reading.formats import FORMATS, SFT
+from nbpeft.data.reading.shapes import Reading
 from nbpeft.data.reading.spellings import SPELLINGS
 from nbpeft.errors import DataError
 

@@ -21,12 +21,15 @@ from nbpeft.data import read, read_mix
 from nbpeft.data.looking import look as module
 from nbpeft.data.looking.look import Look, look
 from nbpeft.data.looking.pieces import HEAD, STRETCHES, TAIL, pieces, texts
+from nbpeft.data.signals import Answers
 from nbpeft.errors import DataError, NbPeftError
 from nbpeft.rendering import Gap, Token, histogram
 
 
 def looked(data: Any, tokenizer: Any, max_length: int = 512, **options: Any) -> Look:
-    return look(read(data, {}), tokenizer, max_length=max_length, **options)
+    words = {name: options.pop(name) for name in ("loss_on", "formats") if name in options}
+    signal = Answers(**words)
+    return look(read(data, {}), tokenizer, signal=signal, max_length=max_length, **options)
 
 
 def shown(row: Any, kind: str | None = None) -> str:

@@ -11,6 +11,7 @@ from transformers import ByT5Tokenizer
 
 from nbpeft.data import Rendering, Rows, default_rendering, read, tokenize
 from nbpeft.data.looking.look import look
+from nbpeft.data.signals import Answers
 from nbpeft.errors import DataError
 
 PAIRS = [{"prompt": "say hi", "completion": "hi"}, {"prompt": "say yo", "completion": "yo"}]
@@ -118,13 +119,15 @@ def test_what_is_no_pair_is_refused(template: Any, given: Any, options: Any, why
     with pytest.raises(DataError, match=why):
         rows_of(given, t5_like(template), **options)
     with pytest.raises(DataError, match=why):
-        look(read(given, {}), t5_like(template), max_length=64, apart=True, **options)
+        look(
+            read(given, {}), t5_like(template), max_length=64, signal=Answers(apart=True, **options)
+        )
 
 
 def test_a_look_tells_the_sides_and_what_is_cut_of_each() -> None:
     tokenizer = t5_like()
     given = [{"prompt": "abcdef", "completion": "uvwxyz"}, {"prompt": "a", "completion": "b"}]
-    found = look(read(given, {}), tokenizer, max_length=4, apart=True)
+    found = look(read(given, {}), tokenizer, max_length=4, signal=Answers(apart=True))
     assert found.lengths == (7, 2)
     assert (found.tokens, found.trained_tokens) == (4 + 4 + 2 + 2, 4 + 2)
     kinds = [(token.text, token.kind) for token in found.shown[0].tokens]
@@ -145,7 +148,7 @@ def test_a_look_tells_the_sides_and_what_is_cut_of_each() -> None:
 
 def test_a_prompt_that_is_cut_says_nothing_of_the_answer() -> None:
     given = [{"prompt": "abcdef", "completion": "b"}]
-    found = look(read(given, {}), t5_like(), max_length=4, apart=True)
+    found = look(read(given, {}), t5_like(), max_length=4, signal=Answers(apart=True))
     assert found.shown[0].note == "The end token </s> is trained."
     assert found.refusal is None
 

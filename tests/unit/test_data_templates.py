@@ -226,12 +226,12 @@ def test_a_call_of_a_tool_may_end_otherwise() -> None:
     tokenizer = byte_tokenizer(calling)
     call = {"role": "assistant", "content": "call", "tool_calls": [{"function": {"name": "f"}}]}
     encoder = Encoder(tokenizer, Rendering("chat"), 99, "x")
-    row = encoder.batch([_chat([user("a"), call])], [0])
-    assert tokenizer.decode(row["input_ids"][0]).endswith("call<|im_start|>")
+    [row] = encoder.batch([_chat([user("a"), call])], [0])
+    assert tokenizer.decode(row["input_ids"]).endswith("call<|im_start|>")
     assert encoder.counts.ended == 1
 
 
 def _chat(messages: list[dict[str, Any]]) -> Any:
-    from nbpeft.data.reading.formats import Chat
+    from nbpeft.data.reading.examples import Chat
 
     return Chat(messages)

@@ -30,7 +30,9 @@ LAYERS = (
     {
         "prepare",
         "recording",
+        "scoring",
         "fitting",
+        "heading",
         "lineage",
         "run",
         "closing",

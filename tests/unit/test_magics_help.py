@@ -10,7 +10,7 @@ from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options
 
-CELL = {"finetune", "peft_attach", "peft_compare", "peft_fit"}
+CELL = {"finetune", "peft_attach", "peft_compare", "peft_fit", "peft_rate"}
 LINE = CELL | {"peft_adapters", "peft_data", "peft_memory", "peft_merge"}
 
 
@@ -121,16 +121,26 @@ def test_a_setting_of_the_wrong_kind_leaves_the_old_one(shell, value):
         ("%peft_adapters x y", "one NAME or none; given were x, y"),
         ("%peft_compare base --max_tokens 3", "--max-new-tokens"),
         ("%%peft_compare base\n- [1", "YAML"),
+        ("%peft_compare base --system ' '", "system is empty"),
         ("%peft_data", "tiny:NAME"),
         ("%peft_data a b", "'a', 'b'"),
         ("%peft_data a --rows first", "--rows 0,5,9"),
         ("%peft_data a --row 1", "--rows"),
+        ("%peft_data a --to openai", "%peft_data X --to openai PATH"),
+        ("%peft_data a --to azure b.jsonl", "one of openai, vertex"),
+        ("%peft_data a --to openai b.jsonl --rows 1", "Its flags: --columns, --to, --tokenizer"),
         ("%peft_fit --data x --rnak 3", "There is no setting 'rnak'"),
         ("%%peft_fit p --fit maybe\nrank: 3", "fit can't be 'maybe'"),
         ("%peft_fit a b", "'a'"),
         ("%peft_memory model", "%peft_memory model --free"),
         ("%peft_memory --fre", "Did you mean --free"),
         ("%peft_memory nosuch --free", "no variable 'nosuch'"),
+        ("%peft_rate base --answers 7", "answers can't be 7"),
+        ("%peft_rate a b --answers 3", "each of a, b gives one"),
+        ("%peft_rate a --mark --answers 2", "leave --answers out"),
+        ("%peft_rate a --into ../x", "names a variable and a file"),
+        ("%peft_rate a --anwsers 2", "Did you mean --answers"),
+        ("%%peft_rate base\n- [1", "YAML"),
         ("%peft_merge", "one NAME, 0 were given"),
         ("%peft_merge a b --to m", "a+b, without spaces"),
         ("%peft_merge a", "--to PATH"),

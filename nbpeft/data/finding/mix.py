@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nbpeft.data.finding.files import exists
 from nbpeft.data.finding.sources import Source, read
-from nbpeft.data.reading.formats import shown
+from nbpeft.data.reading.shapes import shown
 from nbpeft.data.splitting.split import some_of
 from nbpeft.errors import DataError, quoted
 

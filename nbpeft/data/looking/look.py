@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,16 +9,12 @@ from typing import TYPE_CHECKING
 from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.looking.showing import Shower
-from nbpeft.data.reading.formats import SFT
-from nbpeft.data.reading.formats import shown as shown_name
+from nbpeft.data.reading.shapes import shown as shown_name
+from nbpeft.data.signals import Answers, Signal
 from nbpeft.data.splitting.findings import found_copies, notes_on_copies, notes_on_reading
-from nbpeft.data.splitting.parts import Parts, first_example, split
+from nbpeft.data.splitting.parts import Parts, split
 from nbpeft.data.splitting.split import some_of
-from nbpeft.data.tokens.counts import Counts
-from nbpeft.data.tokens.gate import refused
-from nbpeft.data.tokens.notes import notes_of
-from nbpeft.data.tokens.rendering import rendering_of, undisturbed
-from nbpeft.data.tokens.sides import check_sides
+from nbpeft.data.tokens.rendering import undisturbed
 from nbpeft.errors import DataError, listed, quoted
 from nbpeft.quiet import quiet
 from nbpeft.rendering import (
@@ -28,12 +23,10 @@ from nbpeft.rendering import (
     TokenRow,
     count,
     histogram_png,
-    percent,
     plain,
     tokens_html,
     tokens_text,
 )
-from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,13 +55,8 @@ class Look:
     refusal: str | None
     """Why a run on these rows would refuse to start; None where it may."""
     shown: tuple[TokenRow, ...]
-    apart: bool = False
-    """Whether rows are for an encoder-decoder."""
-
-    @property
-    def unit(self) -> str:
-        """What `lengths` counts."""
-        return "tokens a side" if self.apart else "tokens a row"
+    unit: str = "tokens a row"
+    """What `lengths` counts."""
 
     def table(self) -> Table:
         """The figures."""
@@ -107,19 +95,18 @@ def look(
     source: Source | Mix,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    formats: tuple[str, ...] = SFT,
+    signal: Signal = Answers(),  # noqa: B008  it holds nothing that changes
     columns: Mapping[str, str] | None = None,
     eval: Source | Mix | None = None,
     max_length: int,
-    loss_on: LossOn = "answers",
     rows: Sequence[int] | None = None,
-    apart: bool = False,
 ) -> Look:
     """Check every row, tokenize at most MOST of them as a run would, and show some.
 
     Args:
-        source, formats, columns, eval, max_length, loss_on, apart: as `tokenize` takes them. Of
-            one source all rows are looked at; what a run would hold out of it is not left out.
+        source, columns, eval, max_length: as `tokenize` takes them. Of one source all rows are
+            looked at; what a run would hold out of it is not left out.
+        signal: what is learned from the rows.
         rows: numbers of rows to show, of one source; None for the first, one of median length and
             the longest.
 
@@ -127,27 +114,24 @@ def look(
         DataError: as `tokenize`, but for rows that could be read and not trained on: that is told.
     """
     _check_numbers(rows, source)
-    parts = split(source, formats, columns, _held_out_with(source, eval))
-    if apart:
-        check_sides([*parts.train, *parts.held_out], loss_on)
-    first = first_example([*parts.train, *parts.held_out])
-    rendering = rendering_of(first, tokenizer, apart=apart)
+    parts = split(source, signal.formats, columns, _held_out_with(source, eval), signal.converted)
+    signal.check(parts)
+    rendering = signal.rendering(parts, tokenizer)
     total = sum(map(len, parts.train))
     places = range(total) if total <= MOST else some_of(total, MOST)
     with undisturbed(tokenizer), quiet():
-        shower = Shower(parts.train, tokenizer, rendering, max_length, loss_on)
+        encoder_of = signal.encoders(parts, tokenizer, rendering, max_length)
+        shower = Shower(parts.train, tokenizer, encoder_of)
         lengths = shower.lengths(places)
-        chosen = dict.fromkeys(rows, "") if rows else _telling(places, lengths)
-        shown = tuple(shower.shown(place, why) for place, why in chosen.items())
+        chosen = _asked_for(rows, shower, source) if rows else _telling(places, lengths)
+        shown = [row for place, why in chosen.items() for row in shower.shown(place, why)]
     counts, ends = shower.counts, shower.ends
-    notes = notes_of(
-        rendering, parts.train[0].reading, tokenizer,
-        train=counts, held_out=None, max_length=max_length, loss_on=loss_on,
-    )  # fmt: skip
+    notes = signal.notes(
+        rendering, parts, tokenizer, train=counts, held_out=None, max_length=max_length
+    )
     if len(places) < total:
         drawn = f"{count(len(places))} of the {count(total)} rows"
         notes.insert(0, f"tokenized are {drawn}, the same each time; all of them were checked")
-    asked = "raw text" if rendering.kind == "text" else f"--loss-on {loss_on}"
     return Look(
         label=source.label,
         rows=total,
@@ -159,15 +143,27 @@ def look(
             ("format", listed(dict.fromkeys(p.reading.format.name for p in parts.train), limit=5)),
             ("rows", count(total)),
             *_copies(parts),
-            *_figures(counts, ends.shown, lengths, max_length, asked, apart=apart),
+            *signal.figures(rendering, counts, ends, lengths, max_length),
         ),
         notes=(*source.notes, *notes_on_reading(parts.train), *notes_on_copies(parts), *notes),
-        refusal=refused(
-            rendering, counts, ends, source.label, max_length=max_length, loss_on=loss_on
-        ),
-        shown=shown,
-        apart=apart,
+        refusal=signal.refusal(rendering, counts, ends, source.label, max_length),
+        shown=tuple(shown),
+        unit=signal.unit,
     )
+
+
+def _asked_for(rows: Sequence[int], shower: Shower, source: Source | Mix) -> dict[int, str]:
+    """Where the rows of these numbers stand."""
+    places: dict[int, str] = {}
+    for number in rows:
+        found = shower.places(number)
+        if not found:
+            raise DataError(
+                f"rows: of row {number} of {quoted(source.label)} nothing is made, so there is "
+                "nothing to show; leave it out."
+            )
+        places |= dict.fromkeys(found, "")
+    return places
 
 
 def _check_numbers(rows: Sequence[int] | None, source: Source | Mix) -> None:
@@ -201,20 +197,6 @@ def _copies(parts: Parts) -> Iterator[tuple[str, str]]:
             "held out",
             f"{count(sum(map(len, parts.held_out)))} rows, {count(both)} trained on, too",
         )
-
-
-def _figures(
-    counts: Counts, end: str, lengths: Sequence[int], max_length: int, asked: str, *, apart: bool
-) -> Iterator[tuple[str, str]]:
-    """What was counted over the tokenized rows."""
-    of = f"of {count(len(lengths))} rows"
-    middle = count(round(statistics.median(lengths)))
-    share = percent(100 * counts.trained_tokens / max(1, counts.tokens))
-    side = " (the longer of prompt and answer)" if apart else ""
-    yield f"tokens a row{side}", f"{count(min(lengths))} to {count(max(lengths))}, median {middle}"
-    yield "trained tokens", f"{share} of {count(counts.tokens)} ({asked})"
-    yield f"end token {end}".strip(), f"trained in {count(counts.ended)} {of}"
-    yield f"over {count(max_length)} tokens", f"{count(counts.cut)} {of} (--max-length)"
 
 
 def _telling(places: Sequence[int], lengths: Sequence[int]) -> dict[int, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.reading.formats import CHAT, Cell, Reading
+from nbpeft.data.reading.shapes import CHAT, REST, Cell, Reading
 from nbpeft.errors import DataError, quoted
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ def check_rows(
 
 
 def _all_strings(table: pa.Table, reading: Reading) -> bool:
-    """Whether every cell is a string with something in it, in columns where strings may stand."""
+    """Whether every cell is a string with something in it, and no more need be looked at."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if reading.format.problem:
+        return False
     for ours, theirs in reading.columns.items():
         column = table[theirs]
         cell = reading.format.columns[ours]
@@ -67,7 +69,8 @@ def _all_strings(table: pa.Table, reading: Reading) -> bool:
 
 
 def _check_row(row: Mapping[str, Any], reading: Reading, number: int, label: str) -> None:
-    kinds = set()
+    kinds: set[type] = set()
+    cells = dict(row)
     for ours, raw in row.items():
         cell = reading.format.columns[ours]
         if cell.optional and raw in (None, ""):
@@ -78,22 +81,31 @@ def _check_row(row: Mapping[str, Any], reading: Reading, number: int, label: str
         except ValueError as error:
             value, problem = raw, str(error)
         if problem:
-            raise DataError(
-                f"Row {number} of {quoted(label)}, column {quoted(reading.columns[ours])}: "
-                f"{problem}."
-            )
+            raise _refusal(number, label, reading.columns[ours], problem)
+        cells[ours] = value
         kinds.add(type(value))
-    if len(kinds) > 1:
+    if len(kinds) > 1 and not reading.format.mixed:
         raise DataError(
             f"Row {number} of {quoted(label)}: {' and '.join(reading.columns.values())} must be "
             "both strings or both chats."
         )
+    if reading.format.problem is None:
+        return
+    found = reading.format.problem(reading.format.example({REST: {}} | cells))
+    if found:
+        raise _refusal(number, label, reading.columns[found[0]], found[1])
+
+
+def _refusal(number: int, label: str, column: str, problem: str) -> DataError:
+    return DataError(f"Row {number} of {quoted(label)}, column {quoted(column)}: {problem}.")
 
 
 def _problem(value: object, cell: Cell) -> str | None:
     """What is wrong with a cell, and what to do about it; None when it's good."""
     if value is None:
         return "it is missing; fill it in or drop the row"
+    if cell.values is not None:
+        return None
     if isinstance(value, str):
         if not cell.string:
             return f"it is a string, {quoted(value)}; wanted is {cell.wants}"

@@ -9,35 +9,26 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import permutations, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nbpeft.data.reading.formats import FORMATS, Cell, Format, Reading, shown
-from nbpeft.data.reading.spellings import PLAIN, Spelling, spelling_of
+from nbpeft.data.reading.formats import FORMATS
+from nbpeft.data.reading.looks import NO_TEXT, Look, looks_of
+from nbpeft.data.reading.shapes import Cell, Format, Reading, shown
+from nbpeft.data.reading.spellings import (
+    OPEN_TRANSCRIPT,
+    PLAIN,
+    TRANSCRIPT,
+    Spelling,
+)
+from nbpeft.data.reading.values import Values
 from nbpeft.errors import DataError, did_you_mean, listed, quoted
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
-LOOKED_AT = 20
-"""Rows whose cells are looked at."""
 SHOWN = 5
 """Readings that an error lists."""
-NO_TEXT = re.compile(r"|unnamed: \d+|.*index.*|idx|(.*[ _-])?(uu)?id|url|path|hash|date|time.*")
-"""Names of columns that are never taken for text by their look, in lower case; a CSV that pandas
-wrote has its index under no name."""
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What stands in a column, as far as its first rows tell."""
-
-    chat: Spelling | None = None
-    prose: bool = False
-    unknown: bool = False
-    """Nothing stands in the rows looked at."""
 
 
 def choose(
@@ -57,7 +48,8 @@ def choose(
     found = dataset.column_names
     known = [FORMATS[name] for name in formats]
     _check_mapping(columns, found, known, label)
-    looks = _looks(dataset)
+    valued = any(cell.values for entry in known for cell in entry.columns.values())
+    looks = looks_of(dataset, valued=valued)
     usable = [entry for entry in known if columns.keys() <= entry.columns.keys()]
     by_name = [r for entry in usable for r in _readings(entry, looks, columns, guess=False)]
     fitting = _apart(by_name, looks, columns)
@@ -83,54 +75,8 @@ def choose(
     )
 
 
-def _looks(dataset: Dataset) -> dict[str, _Look]:
-    """How each column looks; those that hold neither strings nor chats are not even read."""
-    schema: pa.Schema = dataset.data.schema
-    legible = [name for name in dataset.column_names if _legible(schema.field(name).type)]
-    cells: Mapping[str, list[Any]] = {}
-    if legible:
-        cells = dataset.with_format(None).select_columns(legible)[:LOOKED_AT]
-    return {
-        name: _look(name, cells[name]) if name in cells else _Look()
-        for name in dataset.column_names
-    }
-
-
-def _legible(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        item = kind.value_type
-        return pa.types.is_struct(item) and bool({"role", "from"} & {f.name for f in item})
-    return (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_null(kind)
-        or isinstance(kind, pa.BaseExtensionType)  # JSON, where cells are of several types
-    )
-
-
-def _look(name: str, cells: Sequence[Any]) -> _Look:
-    given = [cell for cell in cells if cell is not None]
-    if not given:
-        return _Look(unknown=True)
-    chat = spelling_of(given)
-    if chat is not None:
-        return _Look(chat=chat)
-    prose = 2 * sum(_is_prose(cell) for cell in given) > len(given)
-    return _Look(prose=prose and not NO_TEXT.fullmatch(name.lower()))
-
-
-def _is_prose(cell: object) -> bool:
-    """Words rather than a label, a number or a date; not all scripts part them by spaces."""
-    if not isinstance(cell, str):
-        return False
-    words = len(cell.split()) > 1 or not cell.isascii()
-    return words and any(character.isalpha() for character in cell)
-
-
 def _readings(
-    entry: Format, looks: Mapping[str, _Look], given: Mapping[str, str], guess: bool
+    entry: Format, looks: Mapping[str, Look], given: Mapping[str, str], guess: bool
 ) -> list[Reading]:
     """Every way to find a format's columns; with `guess`, text by its look, too."""
     choices: list[list[tuple[str, str]]] = []
@@ -148,14 +94,19 @@ def _readings(
     ]
 
 
-def _candidates(ours: str, cell: Cell, looks: Mapping[str, _Look], guess: bool) -> list[str]:
+def _candidates(ours: str, cell: Cell, looks: Mapping[str, Look], guess: bool) -> list[str]:
     """The columns that may be a format's column `ours`, the best kind of them only."""
+    if cell.values is not None:
+        return _valued(ours, cell, cell.values, looks, guess)
     if ours in looks:
         return [ours]
     named = [name for name in looks if _plain(name) in (ours, *cell.also)]
-    if cell.by_look and cell.chat:
+    if cell.by_look and cell.chat and not cell.string:
         chats = [name for name, look in looks.items() if look.chat is not None]
         return chats or [name for name in named if looks[name].unknown]
+    if cell.by_look and cell.chat:
+        alike = [name for name, look in looks.items() if look.prose or look.chat is not None]
+        return named or (alike if guess else [])
     if cell.by_look:
         prose = [name for name, look in looks.items() if look.prose or name in named]
         return prose if guess else []
@@ -163,25 +114,44 @@ def _candidates(ours: str, cell: Cell, looks: Mapping[str, _Look], guess: bool) 
     return [name for name in named if looks[name].prose] or named
 
 
+def _valued(
+    ours: str, cell: Cell, kind: Values, looks: Mapping[str, Look], guess: bool
+) -> list[str]:
+    """The columns of values that may be a format's column `ours`, the best kind of them only."""
+    fitting = [name for name, look in looks.items() if kind.fits(look.column)]
+    if ours in fitting:
+        return [ours]
+    named = [name for name in fitting if _plain(name) in cell.also]
+    if named or not (guess and cell.by_look):
+        return named
+    return [name for name in fitting if looks[name].is_class and not NO_TEXT.fullmatch(name)]
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 def _spellings(
-    entry: Format, way: Mapping[str, str], looks: Mapping[str, _Look]
+    entry: Format, way: Mapping[str, str], looks: Mapping[str, Look]
 ) -> dict[str, Spelling]:
-    """How chats are written, in columns where a string can't stand for itself."""
-    return {
-        ours: looks[theirs].chat or PLAIN
-        for ours, theirs in way.items()
-        if not entry.columns[ours].string
-    }
+    """How cells are written, in columns where they aren't taken as they stand."""
+    return {ours: _spelling(entry.columns[ours], looks[theirs]) for ours, theirs in way.items()}
+
+
+def _spelling(cell: Cell, look: Look) -> Spelling:
+    if cell.values is not None:
+        return cell.values.spelling(look.column)
+    if look.chat is None or (cell.string and not cell.spelled):
+        return PLAIN
+    asks = cell.spelled and not cell.answer
+    return OPEN_TRANSCRIPT if asks and look.chat is TRANSCRIPT else look.chat
 
 
 def _apart(
-    readings: list[Reading], looks: Mapping[str, _Look], given: Mapping[str, str]
+    readings: list[Reading], looks: Mapping[str, Look], given: Mapping[str, str]
 ) -> list[Reading]:
     """Readings without those that are part of another, or take a chat for raw text."""
+    readings = [one for one in readings if not any(_meant(other, one) for other in readings)]
     used = [set(reading.columns.values()) for reading in readings]
     return [
         reading
@@ -193,6 +163,12 @@ def _apart(
             and looks[reading.columns["text"]].chat is not None
         )
     ]
+
+
+def _meant(reading: Reading, other: Reading) -> bool:
+    """Whether a reading is meant rather than another of the same columns."""
+    same = set(reading.columns.values()) <= set(other.columns.values())
+    return same and other.format.after == reading.format.name
 
 
 def _ambiguous(fitting: Sequence[Reading], found: Sequence[str], label: str) -> DataError:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from nbpeft.data.reading.formats import Reading
+from nbpeft.data.reading.shapes import Reading
 from nbpeft.data.reading.spellings import PLAIN
 
 Kind = Literal["dataset", "frame", "list", "strings"]

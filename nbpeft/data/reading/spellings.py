@@ -9,7 +9,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nbpeft.errors import listed, quoted
@@ -99,6 +99,13 @@ def _transcript(value: Any) -> Any:
     return [{"role": SPEAKERS[who], "content": said.strip()} for who, said in turns]
 
 
+def _asked(value: Any) -> Any:
+    turns = _transcript(value)
+    if isinstance(turns, list) and turns and turns[-1] == {"role": "assistant", "content": ""}:
+        return turns[:-1]
+    return turns
+
+
 def _json(value: Any) -> Any:
     return _opened(value, json.loads, "JSON")
 
@@ -156,6 +163,12 @@ TRANSCRIPT = Spelling(
     f'for who, said in re.findall(r"{TURN}", CELL.strip(), re.S)]',
     ("re",),
 )
+OPEN_TRANSCRIPT = replace(
+    TRANSCRIPT,
+    read=_asked,
+    python=f"[turn for turn in {TRANSCRIPT.python} if turn['content']]",
+)
+"""Of a prompt: the Assistant: that it may end with opens the answer and says nothing."""
 _JSON = Spelling("strings of JSON", _same, _json, "json.loads(CELL)", ("json",))
 _LITERAL = Spelling("strings of Python lists", _same, _literal, "ast.literal_eval(CELL)", ("ast",))
 

@@ -8,11 +8,30 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.reading.formats import Chat, Example, Pair
+from nbpeft.data.reading.examples import (
+    Chat,
+    Example,
+    Pair,
+    Preference,
+    Rating,
+    as_messages,
+    asked_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+def keys_of(example: Example) -> tuple[int, int]:
+    """(key, group) of an example: the group is the key of its prompt, where it has answers to one.
+
+    Else the row is a group of its own, with its copies.
+    """
+    key, asked = key_of(example), asked_of(example)
+    if asked is None:
+        return key, key
+    return key, key_of(Chat([*as_messages(asked, "user"), {"role": "assistant"}]))
 
 
 def key_of(example: Example) -> int:
@@ -26,8 +45,14 @@ def key_of(example: Example) -> int:
 
 def _as_read(example: Example) -> Example:
     if isinstance(example, Pair):
-        asked = {"role": "user", "content": example.prompt}
-        return Chat([asked, {"role": "assistant", "content": example.completion}])
+        asked = as_messages(example.prompt, "user")
+        return Chat([*asked, *as_messages(example.completion, "assistant")])
+    if isinstance(example, Preference):
+        both = (as_messages(answer, "assistant") for answer in (example.chosen, example.rejected))
+        return Preference(as_messages(example.prompt, "user"), *both)
+    if isinstance(example, Rating):
+        said = as_messages(example.completion, "assistant")
+        return Rating(as_messages(example.prompt, "user"), said, example.good)
     if isinstance(example, Chat):
         last = max(i for i, m in enumerate(example.messages) if m["role"] == "assistant")
         return Chat(example.messages[: last + 1])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nbpeft.data.reading.formats import shown
 from nbpeft.data.reading.recipes import mapping, without_copies, without_held_out
+from nbpeft.data.reading.shapes import shown
 from nbpeft.data.splitting.copies import copies, joined, standing_in
 from nbpeft.data.splitting.parts import Part, Parts
 
@@ -22,6 +22,8 @@ def notes_on_reading(parts: Sequence[Part]) -> list[str]:
         line = mapping(part.origin, part.reading, part.found) if part.origin else None
         if line and len(line) <= LONGEST:
             notes.append(f"{who}the same in Python: {line}")
+        if part.remark:
+            notes.append(who + part.remark)
     return notes
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nbpeft.data.reading.formats import Chat, Message
+from nbpeft.data.reading.examples import Chat, Message
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.ends import Ends, ends_of_chat
 from nbpeft.data.tokens.marks import Marks, Span, marks_of

@@ -29,6 +29,8 @@ class Counts:
     """The chat template writes earlier turns otherwise once a later one is there."""
     other_opening: int = 0
     """The chat template opens an answer otherwise than it then writes it."""
+    good: int = 0
+    """Thumbs up."""
     split_apart: int = 0
     end_added: int = 0
 

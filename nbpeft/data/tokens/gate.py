@@ -5,7 +5,7 @@ from __future__ import annotations
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.ends import Ends
 from nbpeft.data.tokens.rendering import Rendering
-from nbpeft.errors import quoted
+from nbpeft.errors import listed, quoted
 from nbpeft.request import LossOn
 
 
@@ -47,4 +47,14 @@ def refused(
         f"In no row of {quoted(label)} the end token {quoted(ends.shown)} is trained, so the model "
         f"would never be taught to stop: every {'row' if text else 'answer'} is cut at "
         f"{max_length} tokens; raise --max-length{what}."
+    )
+
+
+def no_room(counts: Counts, label: str, max_length: int) -> str:
+    """That the prompts of some rows leave no room for an answer, in one line."""
+    first, *more = sorted(counts.dropped)
+    too = f" (and so for rows {listed(map(str, more), limit=5)})" if more else ""
+    return (
+        f"Row {first} of {quoted(label)}: its prompt leaves no room for an answer within "
+        f"{max_length} tokens{too}; raise --max-length, shorten the prompt or drop the row."
     )

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.data.reading.formats import Chat, Example, Pair, Text, as_chat
+from nbpeft.data.reading.examples import (
+    Chat,
+    Example,
+    Pair,
+    Rating,
+    Text,
+    Written,
+    as_chat,
+    texts_of,
+)
+from nbpeft.data.splitting.parts import Part
 from nbpeft.data.tokens.answers import Writer
+from nbpeft.data.tokens.columns import columns_of, features_of
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.ends import Ends, ends_of_text
 from nbpeft.data.tokens.marks import Span
@@ -21,9 +32,11 @@ from nbpeft.data.tokens.rendering import (
 from nbpeft.data.tokens.row import NOT_TRAINED, Row
 from nbpeft.data.tokens.sides import Sides
 from nbpeft.errors import DataError, quoted
+from nbpeft.rendering import count
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
+    from datasets import Features
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 
@@ -41,7 +54,8 @@ class Encoder:
         self.counts = Counts()
         self._tokenizer = tokenizer
         self._rendering = rendering
-        self._max_length = max_length
+        self.room = max_length
+        """Tokens that a text may have."""
         self._label = label
         self._loss_on = loss_on
         self._writer = Writer(tokenizer, rendering, label, self.counts, loss_on)
@@ -52,8 +66,12 @@ class Encoder:
         eos = tokenizer.eos_token_id
         self._end = [] if eos is None else [int(eos)]
 
-    def batch(self, examples: list[Example], numbers: Sequence[int]) -> dict[str, list[list[int]]]:
-        """Columns input_ids and labels of the examples that have a token to train.
+    def features(self, part: Part) -> Features:
+        """The types of these columns."""
+        return features_of(part.examples(1)[0])
+
+    def batch(self, examples: list[Example], numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """What a trainer gets (`columns_of`) of the examples that have tokens to train.
 
         Args:
             numbers: the user's number of each example, for messages.
@@ -61,36 +79,64 @@ class Encoder:
         Raises:
             DataError: the chat template refuses a row.
         """
-        columns: dict[str, list[list[int]]] = {"input_ids": [], "labels": []}
-        for number, row in zip(numbers, self.rows(examples, numbers), strict=True):
-            labels = self.count(row, number)
+        made = []
+        written = self.written(examples, numbers)
+        for example, number, rows in zip(examples, numbers, written, strict=True):
+            labels = self.count(rows, number)
             if labels:
-                read, trained = row.columns(labels)
-                columns["input_ids"].append(read)
-                columns["labels"].append(trained)
-        return columns
+                self.counts.good += isinstance(example, Rating) and example.good
+                made.append(columns_of(example, rows, labels))
+        return made
 
-    def count(self, row: Row, number: int) -> list[int | None]:
-        """The labels of a row, counted; none where it has no token to train."""
+    def count(self, rows: Sequence[Row], number: int) -> list[list[int | None]]:
+        """The labels of an example's texts, counted; none where one has no token to train."""
         counts = self.counts
-        labels = row.labels(self._max_length)
-        counts.cut += row.length > self._max_length
-        kept = len(labels) - labels.count(None)
-        trained = kept - labels.count(NOT_TRAINED)
-        if not trained:
+        labels = [row.labels(self.room) for row in rows]
+        counts.cut += any(row.length > self.room for row in rows)
+        kept = [len(own) - own.count(None) for own in labels]
+        trained = [k - own.count(NOT_TRAINED) for k, own in zip(kept, labels, strict=True)]
+        if not all(trained):
             counts.dropped.append(number)
             return []
         counts.rows += 1
-        counts.tokens += kept
-        counts.trained_tokens += trained
-        counts.ended += self.ended(row, labels) > 0
+        counts.tokens += sum(kept)
+        counts.trained_tokens += sum(trained)
+        counts.ended += any(self.ended(*both) for both in zip(rows, labels, strict=True))
         return labels
+
+    def rest(self) -> list[dict[str, Any]]:
+        """Nothing: no row waits for another."""
+        return []
+
+    def written(self, examples: list[Example], numbers: Sequence[int]) -> list[list[Row]]:
+        """Of each example its texts (`texts_of`) as `rows` has them."""
+        texts = [texts_of(example) for example in examples]
+        flat = [text for own in texts for text in own]
+        known_as = [n for own, n in zip(texts, numbers, strict=True) for _ in own]
+        rows = iter(self.rows(flat, known_as))
+        return [[next(rows) for _ in own] for own in texts]
 
     def ended(self, row: Row, labels: Sequence[int | None]) -> int:
         """How many answers of a row have their end token among its labels."""
         return sum(self.ends.within(labels, start, stop) for start, stop in row.answers)
 
-    def rows(self, examples: list[Example], numbers: Sequence[int]) -> list[Row]:
+    def remark(self, row: Row, labels: Sequence[int | None]) -> str:
+        """Whether the end token of a text is trained, in a line."""
+        shown = self.ends.shown
+        if not shown:
+            return "The tokenizer has no end token: none is trained."
+        ended, answers = self.ended(row, labels), len(row.answers)
+        cut = ""
+        if None in labels[-1:]:
+            kept = labels[row.apart or 0 :]
+            what = "row" if row.apart is None else "answer"
+            cut = f": the {what} is cut at {count(len(kept) - kept.count(None))} tokens"
+        if not ended:
+            return f"The end token {shown} is not trained{cut}."
+        of = f" after {ended} of {answers} answers" if answers > 1 else ""
+        return f"The end token {shown} is trained{of}{cut if ended < answers else ''}."
+
+    def rows(self, examples: Sequence[Written], numbers: Sequence[int]) -> list[Row]:
         """The examples as tokens, whole: nothing is cut, dropped or counted as trained.
 
         Raises:
@@ -174,9 +220,9 @@ class Encoder:
 
     def _last_char_kept(self, encoded: BatchEncoding, row: int, text: str) -> int:
         """Where the text is cut: answers that begin later needn't be looked for."""
-        if not self._tokenizer.is_fast or len(encoded["input_ids"][row]) <= self._max_length:
+        if not self._tokenizer.is_fast or len(encoded["input_ids"][row]) <= self.room:
             return len(text)
-        span = encoded.token_to_chars(row, self._max_length - 1)
+        span = encoded.token_to_chars(row, self.room - 1)
         return len(text) if span is None else int(span.end)
 
     def _tokens(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbpeft.data.reading.formats import Reading
+from nbpeft.data.reading.shapes import Reading
 from nbpeft.data.splitting.split import FEWEST
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.rendering import Rendering, frame
@@ -43,25 +43,32 @@ def notes_of(
         cut, dropped = cut + held_out.cut, dropped + held_out.dropped
     if cut and rendering.apart:
         notes.append(
-            f"{_rows(cut)} cut: prompt and answer have {max_length} tokens each (--max-length)"
+            f"{in_rows(cut)} cut: prompt and answer have {max_length} tokens each (--max-length)"
         )
     elif cut:
-        notes.append(f"{_rows(cut)} cut to {max_length} tokens (--max-length)")
+        notes.append(f"{in_rows(cut)} cut to {max_length} tokens (--max-length)")
     if dropped:
         numbers = listed(map(str, sorted(dropped)), limit=5)
         notes.append(
-            f"{_rows(len(dropped))} dropped, since no token of the answer is within {max_length} "
+            f"{in_rows(len(dropped))} dropped, since no token of the answer is within {max_length} "
             f"tokens (--max-length): {numbers}"
         )
     if rendering.kind == "text" and not train.ended:
         notes.append("in no row the end token is trained: the model isn't taught to stop")
-    if held_out is not None and not held_out.rows:
-        few = f"; fewer than {FEWEST} rows hold out none" if train.rows < FEWEST else ""
-        notes.append(f"no rows are held out, so there is no held-out loss{few} (--eval)")
+    notes += none_held_out(train, held_out, "held-out loss")
     return [note for note in notes if note]
 
 
-def _rows(count: int) -> str:
+def none_held_out(train: Counts, held_out: Counts | None, what: str) -> list[str]:
+    """That there is no held-out loss, or `what` else is measured on held-out rows."""
+    if held_out is None or held_out.rows:
+        return []
+    few = f"; fewer than {FEWEST} rows hold out none" if train.rows < FEWEST else ""
+    return [f"no rows are held out, so there is no {what}{few} (--eval)"]
+
+
+def in_rows(count: int) -> str:
+    """As in '1 row cut', '20 rows cut'."""
     return "1 row" if count == 1 else f"{count:,} rows"
 
 
@@ -110,7 +117,7 @@ def _padded(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _masked(counts: Counts, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     notes = [
-        f"the answers of {_rows(rows)} are told by {way}"
+        f"the answers of {in_rows(rows)} are told by {way}"
         for rows, way in (
             (counts.by_own_marks, "the chat template's own {% generation %} marks"),
             (counts.by_trl_marks, "TRL's training variant of the chat template, the same text"),
@@ -120,22 +127,22 @@ def _masked(counts: Counts, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     ]
     if counts.last_answer_only:
         notes.append(
-            f"{_rows(counts.last_answer_only)} trained on the last answer only: the chat template "
-            "writes earlier turns anew once a later one is there"
+            f"{in_rows(counts.last_answer_only)} trained on the last answer only: the chat "
+            "template writes earlier turns anew once a later one is there"
         )
     if counts.other_opening:
         notes.append(
             "the chat template opens an answer with something that it then doesn't write: "
-            f"{_rows(counts.other_opening)} trained without it"
+            f"{in_rows(counts.other_opening)} trained without it"
         )
     if counts.end_added and tokenizer.eos_token:
         notes.append(
             f"the chat template ends an answer with no end token: {tokenizer.eos_token} is added "
-            f"after the last answer of {_rows(counts.end_added)}"
+            f"after the last answer of {in_rows(counts.end_added)}"
         )
     if counts.split_apart:
         notes.append(
-            f"{_rows(counts.split_apart)} tokenized as prompt and completion apart, since a token "
-            "would span both"
+            f"{in_rows(counts.split_apart)} tokenized as prompt and completion apart, since a "
+            "token would span both"
         )
     return notes

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from nbpeft.data.reading.formats import Example, Pair, Text
+from nbpeft.data.reading.examples import Pair, Text, Written
 from nbpeft.errors import DataError, listed, quoted
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def default_rendering(tokenizer: PreTrainedTokenizerBase, *, apart: bool = False
 
 
 def rendering_of(
-    first: Example, tokenizer: PreTrainedTokenizerBase, *, apart: bool = False
+    first: Written, tokenizer: PreTrainedTokenizerBase, *, apart: bool = False
 ) -> Rendering:
     """How a data set is written, by its first example.
 

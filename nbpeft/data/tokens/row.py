@@ -26,6 +26,8 @@ class Row:
     """Likewise; all of the row, or its answers."""
     apart: int | None = None
     """Of an encoder-decoder: where the answer begins, a text of its own. None for one text."""
+    first: int = 1
+    """The first token that can be trained; where nothing comes before, the second."""
     tail: int = 0
     """Of an encoder-decoder: tokens at the prompt's end that stay when it is cut."""
 
@@ -39,8 +41,9 @@ class Row:
     def labels(self, length: int) -> list[int | None]:
         """Of every token its label; None where it is cut off, each text to `length` tokens."""
         labels: list[int | None] = [NOT_TRAINED] * len(self.ids)
-        for start, stop in self.trained:
-            labels[max(start, 1) : stop] = self.ids[max(start, 1) : stop]
+        for begin, stop in self.trained:
+            start = max(begin, self.first)
+            labels[start:stop] = self.ids[start:stop]
         for start, stop in self._cut(length):
             labels[start:stop] = [None] * (stop - start)
         return labels

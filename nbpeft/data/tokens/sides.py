@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from nbpeft.data.reading.formats import Example, Message, Pair, Text, as_chat
+from nbpeft.data.reading.examples import Message, Pair, Text, Written, as_chat
 from nbpeft.data.splitting.parts import Part
 from nbpeft.data.tokens.answers import Writer
 from nbpeft.data.tokens.ends import ends_of_text
@@ -59,7 +59,7 @@ class Sides:
         """How answers end; for chats it is known once there was one."""
 
     def ids(
-        self, examples: Sequence[Example], numbers: Sequence[int]
+        self, examples: Sequence[Written], numbers: Sequence[int]
     ) -> list[tuple[list[int], list[int], int]]:
         """(prompt, answer, how many tokens at the prompt's end stay when it is cut) of each.
 
@@ -99,7 +99,7 @@ class Sides:
         ended = self.ends.within(ids, 0, len(ids))
         return ids if ended or self._end is None else [*ids, self._end]
 
-    def _chat_of(self, example: Example, number: int) -> list[Message]:
+    def _chat_of(self, example: Written, number: int) -> list[Message]:
         chat = as_chat(example)
         answers = [m for m in chat.messages[chat.answers_from :] if m["role"] == "assistant"]
         if len(answers) != 1:
@@ -108,7 +108,7 @@ class Sides:
             self._refuse(number, "is answered by a call of a tool", "answers in words")
         return chat.messages
 
-    def _pair_of(self, example: Example, number: int) -> Pair:
+    def _pair_of(self, example: Written, number: int) -> Pair:
         if isinstance(example, Pair):
             return example
         prompt, answer = as_chat(example).messages[:-1], as_chat(example).messages[-1]

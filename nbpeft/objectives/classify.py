@@ -1,0 +1,98 @@
+"""Classification: which of some labels a text has.
+
+Cross-entropy over a head's scores, as transformers' classifiers are trained (Devlin et al. 2018,
+arXiv:1810.04805, section 4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.mounts import Outputs
+from nbpeft.objectives import Measure, Objective, Reference, Shown, objectives
+from nbpeft.rendering import confusion_png, percent
+from nbpeft.request import LossOn
+
+if TYPE_CHECKING:
+    from nbpeft.data import Mix, Rows, Source
+
+
+class Classify(Objective):
+    """Texts with a label each."""
+
+    def config_class(self) -> type[Any]:
+        """The TrainingArguments of transformers, with the length of texts."""
+        from nbpeft.objectives._classify_config import ClassifyConfig
+
+        return ClassifyConfig
+
+    def trainer_class(self) -> type[Any]:
+        """The Trainer of transformers with the labels' cross-entropy."""
+        from nbpeft.objectives._classify import ClassifyTrainer
+        from nbpeft.objectives._measuring import measuring
+
+        return measuring(ClassifyTrainer)
+
+    def rows(
+        self,
+        source: Source | Mix,
+        tokenizer: Any,
+        *,
+        columns: Mapping[str, str] | None,
+        eval: float | Source | Mix | None,
+        max_length: int,
+        loss_on: LossOn,
+    ) -> Rows:
+        """Texts with labels, which keep their names."""
+        from nbpeft import data
+
+        return data.labelled(source, tokenizer, columns=columns, eval=eval, max_length=max_length)
+
+    def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+        """Padded texts; `quicken` may pack them."""
+        from nbpeft.objectives._classify import ClassifyTrainer
+        from nbpeft.objectives._pooled import padded_texts
+
+        return padded_texts(ClassifyTrainer, tokenizer)
+
+    def outputs(self, rows: Rows) -> Outputs:
+        """A score a label."""
+        return Outputs(len(rows.label_names), rows.label_names)
+
+    def quicken(self, trainer: Any, settings: Mapping[str, Any]) -> str:
+        """Texts as one packed sequence, where that changes nothing."""
+        from nbpeft.objectives._pooled import quicken
+
+        return quicken(trainer, settings)
+
+    def begin(self, trainer: Any, reference: Reference) -> None:
+        """Features of a frozen body are computed once."""
+        trainer.freeze()
+
+    def findings(self, trainer: Any) -> Mapping[str, Any]:
+        """`confusion`: of the held-out rows, row by true label, column by predicted one."""
+        return {} if trainer.confusion is None else {"confusion": trainer.confusion.tolist()}
+
+    def shown(self, findings: Mapping[str, Any], title: str) -> Shown:
+        """How often the commonest label alone would be right, and the confusion matrix."""
+        if "confusion" not in findings:
+            return Shown()
+        counts, names = findings["confusion"], findings["labels"]
+        rows = [sum(row) for row in counts]
+        most = max(range(len(rows)), key=rows.__getitem__)
+        share = percent(100 * rows[most] / max(1, sum(rows)))
+        told = (f"'{names[most]}' every time", f"would be right for {share} of them")
+        return Shown((told,), confusion_png(counts, names, title))
+
+
+objectives.add(
+    Classify(
+        name="classify",
+        summary="which of some labels a text has",
+        gives=frozenset({"pooled features"}),
+        reads=frozenset({"decoder", "encoder"}),
+        defaults={"remove_unused_columns": False},
+        measures=(Measure("accuracy", "accuracy", share=True), Measure("f1", "macro F1")),
+    )
+)
