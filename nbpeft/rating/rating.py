@@ -158,7 +158,7 @@ class Rating:
     def line(self) -> str:
         """How far it is, in a line."""
         if self.done:
-            return f"[nbpeft] rating into {self.request.into}: done."
+            return f"[nbpeft] {self.request.into}: the rating is done."
         return standing_line(self.ratings, self.deck, self.request.into, self.path)
 
     def __repr__(self) -> str:

@@ -66,10 +66,8 @@ def closing_table(
 
 def standing_line(ratings: Ratings, deck: Deck, name: str, path: str) -> str:
     """How far it is, for whoever reads the notebook later; it names nobody."""
-    return (
-        f"[nbpeft] rating into {name}: {_counts(ratings, deck)}; kept in "
-        f"{plain(path, one_line=True)}. The same cell goes on where it was left."
-    )
+    where = plain(path, one_line=True)
+    return f"[nbpeft] {name}: {_counts(ratings, deck)}; in {where}. This cell goes on from there."
 
 
 def card_table(deck: Deck, place: str) -> Table:

@@ -97,7 +97,7 @@ def test_clicks_and_keys_rate_and_a_restart_loses_nothing(rating):
 
     # Saved in the midst of it, there is something to read beside the widget.
     line, _ = outputs_saved(rating)
-    assert "2 rated, 1 of them all bad, 1 skipped; kept in ratings/" in line.data["text/plain"]
+    assert "2 rated, 1 of them all bad, 1 skipped; in ratings/" in line.data["text/plain"]
 
     # Another kernel: the same cell goes on with what was skipped and what wasn't seen.
     rating.close()
@@ -120,7 +120,7 @@ def test_clicks_and_keys_rate_and_a_restart_loses_nothing(rating):
     assert page.evaluate("window.planted") is None
     rating.screenshot("rate-done")
     line, saved = outputs_saved(rating)
-    assert line.data["text/plain"] == "[nbpeft] rating into ratings: done."
+    assert line.data["text/plain"] == "[nbpeft] ratings: the rating is done."
     assert set(saved.data) == {"text/html", "text/plain"}
     assert better(rating) == ["base"] * 3
 

@@ -82,5 +82,25 @@ def test_a_look_at_the_data_works_on_them(kernel):
     assert kernel.value("__import__('nbpeft').adapters()['taught'].metrics['steps']") == 2
 
 
+def test_answers_are_rated_on_them(kernel, working_folder):
+    """ipywidgets 7 has no `focus`, and Comm is ipykernel's."""
+    kernel.run("%load_ext nbpeft")
+    kernel.run(SETUP)
+    line, widget = kernel.displays(
+        "rating = __import__('nbpeft').rate('base', ['Hi', 'So?'], mark=True)\nrating"
+    )
+    assert "0 rated" in line["text/plain"]
+    view = widget["application/vnd.jupyter.widget-view+json"]
+    models = "__import__('ipywidgets').Widget.widgets"
+    assert kernel.value(f"{models}[{view['model_id']!r}]._model_name") == "VBoxModel"
+    press = "[w for w in {}.values() if getattr(w, 'description', '') == '4'][0].click()"
+    kernel.run(press.format(models))
+    assert kernel.value("[row['score'] for row in ratings]") == [0.75]
+    kernel.run(press.format(models))
+    assert kernel.value("rating.done")
+    rows = (working_folder / "ratings" / "ratings.jsonl").read_text().splitlines()
+    assert len(rows) == 2
+
+
 def test_completion_is_the_same_on_them(kernel):
     check(kernel)

@@ -130,6 +130,26 @@ def test_rows_of_data_and_a_chat_are_prompts(tune, chats):
     assert len(read("r", {"r": rating.ratings}).dataset) == 3
 
 
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_what_was_rated_is_trained_on(tune, monkeypatch, objective):
+    def given(answerer, turn, apart):
+        return [("base", f"I am Ilse {turn.number}."), ("base", f"Arr, matey {turn.number}!")]
+
+    monkeypatch.setattr(Answerer, "_texts", given)
+    rating = begun(tune, "base", [f"Who are you, {i}?" for i in range(6)])
+    while not rating.done:
+        rating.deal(1)
+        pirate = next(i for i, a in enumerate(rating.deck.card.answers) if "Arr" in a.text)
+        rating.take(str(pirate + 1))
+    run = tune("rated", data=rating.ratings, objective=objective, max_steps=2, eval=0)
+    assert run.metrics["steps"] == 2
+    assert len(rating.ratings.preferences()) == 6
+    assert {row["chosen"][:3] for row in rating.ratings.preferences()} == {"Arr"}
+    shapes = {"dpo": rating.ratings.preferences(), "kto": rating.ratings.thumbs()}
+    own = tune("own", data=shapes[objective], objective=objective, max_steps=2, eval=0)
+    assert own.metrics["steps"] == 2
+
+
 def test_the_adapter_s_own_prompts_are_there_without_any(tuned):
     rating = begun(tuned, None, None)
     kept = nbpeft.adapters()["one"].data["prompts"]

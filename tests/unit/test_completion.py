@@ -210,6 +210,8 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%peft_merge pirate+p|", ["pirate+pirate@1"]),
         ("%peft_compare base pi|", ["pirate", "pirate@1"]),
         ("%peft_compare base pirate p|", ["pirate@1"]),
+        ("%peft_rate base pi|", ["pirate", "pirate@1"]),
+        ("%peft_rate base --ma|", ["--mark", "--max-new-tokens"]),
         ("%%finetune p --target-modules q_proj,u|", ["up_proj"]),
         ("%%finetune p\ntarget_modules: [q_proj, 'u|", ["up_proj"]),
         ("%%finetune p\ntarget_modules:\n- a|", ["all-linear"]),

@@ -10,7 +10,7 @@ from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.request import options
 
-CELL = {"finetune", "peft_attach", "peft_compare", "peft_fit"}
+CELL = {"finetune", "peft_attach", "peft_compare", "peft_fit", "peft_rate"}
 LINE = CELL | {"peft_adapters", "peft_data", "peft_memory", "peft_merge"}
 
 
@@ -135,6 +135,12 @@ def test_a_setting_of_the_wrong_kind_leaves_the_old_one(shell, value):
         ("%peft_memory model", "%peft_memory model --free"),
         ("%peft_memory --fre", "Did you mean --free"),
         ("%peft_memory nosuch --free", "no variable 'nosuch'"),
+        ("%peft_rate base --answers 7", "answers can't be 7"),
+        ("%peft_rate a b --answers 3", "each of a, b gives one"),
+        ("%peft_rate a --mark --answers 2", "leave --answers out"),
+        ("%peft_rate a --into ../x", "names a variable and a file"),
+        ("%peft_rate a --anwsers 2", "Did you mean --answers"),
+        ("%%peft_rate base\n- [1", "YAML"),
         ("%peft_merge", "one NAME, 0 were given"),
         ("%peft_merge a b --to m", "a+b, without spaces"),
         ("%peft_merge a", "--to PATH"),

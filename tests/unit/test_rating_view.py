@@ -115,7 +115,7 @@ def test_whoever_opens_the_notebook_later_reads_how_far_it_was(start):
     view = start(["Hi", "Bye", "So?"])
     line, widget = start.shown
     assert set(line) == {"text/plain"}
-    assert "0 rated; kept in ratings/ratings.jsonl" in line["text/plain"]
+    assert "0 rated; in ratings/ratings.jsonl" in line["text/plain"]
     assert set(widget) == {view_.WIDGET, "text/plain"}
     assert "run the cell again" in widget["text/plain"]
     start.idle()
@@ -124,8 +124,8 @@ def test_whoever_opens_the_notebook_later_reads_how_far_it_was(start):
     view.press("s")
     texts = [bundle["text/plain"].partition(";")[0] for bundle in start.updated]
     assert texts == [
-        "[nbpeft] rating into ratings: 1 rated, 1 of them all bad",
-        "[nbpeft] rating into ratings: 1 rated, 1 of them all bad, 1 skipped",
+        "[nbpeft] ratings: 1 rated, 1 of them all bad",
+        "[nbpeft] ratings: 1 rated, 1 of them all bad, 1 skipped",
     ]
 
 
@@ -135,7 +135,7 @@ def test_the_closing_table_takes_the_widget_s_place(start):
     view.press("1")
     view.press("s")
     _, line, closing = start.updated
-    assert line == {"text/plain": "[nbpeft] rating into ratings: done."}
+    assert line == {"text/plain": "[nbpeft] ratings: the rating is done."}
     assert set(closing) == {"text/plain", "text/html"}
     assert "1 rated, 1 skipped" in closing["text/plain"]
     assert "1 of 3 prompts were left out" in closing["text/plain"]
