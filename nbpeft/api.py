@@ -53,11 +53,11 @@ def finetune(
 
 def execute(request: Request, bindings: Any) -> Run:
     """Run a request with the view that fits this frontend; every front door ends here."""
-    from nbpeft.run import run
+    from nbpeft.chains import run
     from nbpeft.session import current
     from nbpeft.views import choose
 
-    return run(request, current(), bindings, Events([choose()]))
+    return run(request, current(), bindings, lambda: Events([choose()]))
 
 
 def fit(

@@ -88,6 +88,16 @@ class Request:
         signal=True,
     )
     rubric: str | None = option("what the judge looks for", shown="TEXT", signal=True)
+    principles: list[str] | None = option(
+        "what answers are to keep to, for constitution: a list of sentences",
+        shown="LIST",
+        signal=True,
+    )
+    rounds: int | None = option(
+        "how often an answer is criticized and revised, for constitution; once by default",
+        shown="N",
+        signal=True,
+    )
     columns: dict[str, str] | None = option(
         "which column is which: prompt=question,completion=answer", shown="A=B,…"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -62,12 +63,16 @@ def _found(around: Surroundings, name: str) -> Reward:
     return Scores(name, around.rater(record))
 
 
-def judge_of(around: Surroundings) -> Judge:
-    """Who judges: what `--judge` names, or the model alone; RequestError where it isn't there."""
+def judge_of(around: Surroundings, rubric: str = "") -> Judge:
+    """Who judges: what `--judge` names, or the model alone; RequestError where it isn't there.
+
+    Args:
+        rubric: what it looks for; by default what the request says.
+    """
     name, live = around.request.judge, around.live.get("judge")
     value = around.variables.get(name or "") if live is None else live
     if value is not None:
-        return _variable(around, name or JUDGE, value)
+        return _variable(around, name or JUDGE, value, rubric)
     record = None if name in (None, "base") else _adapter(around, str(name))
     if record is None and name not in (None, "base"):
         raise RequestError(
@@ -81,13 +86,23 @@ def judge_of(around: Surroundings) -> Judge:
         label=None if record is None else record.label,
         tokenizer=around.tokenizer,
         rendering=Rendering.from_dict(kept) if kept else default_rendering(around.tokenizer),
-        rubric=_rubric(around),
+        rubric=rubric or _rubric(around),
         swaps=True,
         state=around.state,
     )
 
 
-def _variable(around: Surroundings, name: str, value: Any) -> Judge:
+def reviser_of(around: Surroundings, judge: Judge, rubric: str) -> ModelJudge:
+    """Who writes in the judge's name: the judge, or the model alone where a function judges."""
+    if isinstance(judge, ModelJudge):
+        return judge
+    asked = dataclasses.replace(around.request, judge=None)
+    own = judge_of(dataclasses.replace(around, request=asked, live={}), rubric)
+    assert isinstance(own, ModelJudge)
+    return own
+
+
+def _variable(around: Surroundings, name: str, value: Any, rubric: str) -> Judge:
     """A function of the user's, or another model of the kernel."""
     from transformers import PreTrainedModel
 
@@ -101,7 +116,7 @@ def _variable(around: Surroundings, name: str, value: Any) -> Judge:
         label=handle.attached if handle is not around.handle else None,
         tokenizer=tokenizer,
         rendering=default_rendering(tokenizer),
-        rubric=_rubric(around),
+        rubric=rubric or _rubric(around),
         swaps=handle is around.handle,
     )
 

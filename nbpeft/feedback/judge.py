@@ -40,6 +40,9 @@ class Judge(Protocol):
     def swaps(self) -> bool:
         """Whether it answers on the base that is trained, which must be put aside."""
 
+    def check(self, columns: Collection[str]) -> None:
+        """Refuse rows that have not what it needs; RequestError."""
+
     def marks(self, answers: Sequence[Answered]) -> list[float]:
         """A number an answer, the higher the better."""
 
@@ -61,6 +64,9 @@ class ModelJudge:
     swaps: bool
     state: str | None = None
     """The precision of the base, where the base judges."""
+
+    def check(self, columns: Collection[str]) -> None:
+        """It needs no columns; an answer to compare with may be in one."""
 
     def marks(self, answers: Sequence[Answered]) -> list[float]:
         """From 1 to 5."""
@@ -115,6 +121,10 @@ class FunctionJudge:
         """It has nothing to do with the model."""
         return False
 
+    def check(self, columns: Collection[str]) -> None:
+        """As the function can be called."""
+        self.function.check(columns)
+
     def marks(self, answers: Sequence[Answered]) -> list[float]:
         """What the function says."""
         return self.function.rewards(answers)
@@ -144,9 +154,8 @@ class Judged:
         return self.judge.swaps
 
     def check(self, columns: Collection[str]) -> None:
-        """A model needs no columns; a function says which."""
-        if isinstance(self.judge, FunctionJudge):
-            self.judge.function.check(columns)
+        """As the judge does."""
+        self.judge.check(columns)
 
     def rewards(self, answers: Sequence[Answered]) -> list[float]:
         """The marks."""

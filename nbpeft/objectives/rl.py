@@ -101,6 +101,7 @@ objectives.add(
     RL(
         name="rl",
         summary="answers that a reward finds better become likelier (RLOO, GRPO)",
+        paper="Ahmadian et al. 2024, arXiv:2402.14740",
         gives=frozenset({"causal logits"}),
         learning_rate_factor=0.25,
         signal="prompts",

@@ -140,7 +140,7 @@ def wanting(prompts, completions, answer_key):
         (lambda prompts: prompts, "takes no completions"),
         (lambda completions: [len(completions)], "gave 1 numbers for 16 answers"),
         (lambda completions: [float("nan")] * len(completions), "gave nan for the answer"),
-        (lambda completions: len(completions), "gave '16'"),
+        (lambda completions: 2 * len(completions), "gave '32'"),
         (raising, "failed on answers to 'Tell me a"),
         (raising, "ZeroDivisionError: division by zero (line "),
         ("word:heavy", "a name with its weight"),
@@ -293,9 +293,9 @@ def test_a_reward_adapter_s_scores_are_those_of_its_rater(tune, monkeypatch):
         seen.append((texts, original(rater, texts)))
         return seen[-1][1]
 
-    monkeypatch.setattr(Rater, "rate", rate)
-    tune("one", **SMALL | {"learning_rate": 1e-2}, reward="rater")
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(Rater, "rate", rate)
+        tune("one", **SMALL | {"learning_rate": 1e-2}, reward="rater")
     session = nbpeft.session.current()
     handle = session.handle(tune.model)
     rater = Rater(session, handle, session.record(handle, "rater"), tune.tokenizer)

@@ -28,6 +28,7 @@ LAYERS = (
     {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "seam", "tuners"},
     {"data", "feedback", "methods", "objectives", "places", "session", "settings", "tiny"},
     {
+        "chains",
         "prepare",
         "recording",
         "scoring",
