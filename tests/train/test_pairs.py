@@ -23,13 +23,33 @@ def legal():
             yield method.name, objective.name
 
 
+def shortest(prompts, completions, **columns):
+    return [-float(len(text)) for text in completions]
+
+
+CELLS = {
+    "text": {"data": "stories"},
+    "dpo": {"data": "polite"},
+    "orpo": {"data": "polite"},
+    "cpo": {"data": "polite"},
+    "kto": {"data": "ratings"},
+    "reward": {"data": "polite"},
+    "classify": {"data": "sentiment"},
+    "rl": {"data": "questions", "reward": shortest, "max_completion_length": 6},
+}
+"""What an objective is given; else the embedded chats."""
+
+
 @pytest.mark.parametrize(("method", "objective"), list(legal()))
 def test_two_steps(tune, method, objective):
     if method == "bitfit":  # Llama has none
         tune.model = biased(tune.model)
     base = {name: p.detach().clone() for name, p in tune.model.named_parameters()}
     before = logits(tune.model)
-    tune("one", method=method, objective=objective, max_steps=2, learning_rate=1e-2)
+    words = dict(CELLS.get(objective, {}))
+    if words:
+        words["data"] = nbpeft.load_data(words["data"])
+    tune("one", method=method, objective=objective, max_steps=2, learning_rate=1e-2, **words)
     assert all(torch.equal(p, base[name]) for name, p in tune.model.named_parameters())
     assert torch.equal(logits(tune.model), before)
     model = nbpeft.attach("one", model=tune.model)

@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import pytest
+from test_data_labelled import bracketed
 from test_data_preferences import assistant, user
 from test_data_tokenizers import CHATML, byte_tokenizer
 
@@ -41,6 +42,13 @@ def test_a_prompt_is_written_as_the_model_is_asked(row: Any, prompt: Any, templa
     assert rows.train[0]["prompt"] == prompt
     assert rows.train[0]["input_ids"] == rows.rendering.prompt_ids(tokenizer, prompt)
     assert rows.sample_prompts == (prompt,)
+
+
+def test_a_prompt_begins_as_the_tokenizer_begins_a_text() -> None:
+    tokenizer = bracketed()
+    rows = rows_of([{"prompt": "a?"}], tokenizer)
+    assert rows.train[0]["input_ids"] == rows.rendering.prompt_ids(tokenizer, "a?")
+    assert rows.train[0]["input_ids"] == tokenizer("a?")["input_ids"][:-1]
 
 
 def test_other_columns_stay_as_they_are() -> None:

@@ -112,3 +112,9 @@ def test_what_stands_in_the_book_is_left_out():
     ]
     assert [turn.prompt for turn in unrated(turns, rows)] == ["Bye", "So?"]
     assert unrated(turns, []) == turns
+
+
+def test_samples_are_left_out_under_their_seed_only():
+    turns = draw(of("a", seed=5), ["a"], ["Hi", "Bye"])
+    rows = [row("Hi", "a", "1", seed=5), row("Bye", "a", "2", seed=5)]
+    assert [turn.prompt for turn in unrated(turns, rows)] == ["Bye"]
