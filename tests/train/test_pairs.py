@@ -23,10 +23,18 @@ def legal():
             yield method.name, objective.name
 
 
-def shortest(prompts, completions, **columns):
-    return [-float(len(text)) for text in completions]
+def later(prompts, completions, **columns):
+    """Tells answers apart that are the same, as those of a sure model are."""
+    return [float(number) for number in range(len(completions))]
 
 
+def wordy(prompts, completions, **columns):
+    return [float(len(text)) for text in completions]
+
+
+ANIMALS = ("crow", "deer", "mole", "duck", "heron", "horse", "turtle", "bear")
+STORIES = [{"prompt": f"Tell me a story about a {animal}."} for animal in ANIMALS]
+CHAIN = {"data": STORIES, "judge": wordy, "max_completion_length": 6, "eval": 0}
 CELLS = {
     "text": {"data": "stories"},
     "dpo": {"data": "polite"},
@@ -35,7 +43,9 @@ CELLS = {
     "kto": {"data": "ratings"},
     "reward": {"data": "polite"},
     "classify": {"data": "sentiment"},
-    "rl": {"data": "questions", "reward": shortest, "max_completion_length": 6},
+    "rl": {"data": "questions", "reward": later, "max_completion_length": 6},
+    "rlaif": CHAIN,
+    "constitution": CHAIN | {"principles": ["Be short."]},
 }
 """What an objective is given; else the embedded chats."""
 
@@ -47,7 +57,7 @@ def test_two_steps(tune, method, objective):
     base = {name: p.detach().clone() for name, p in tune.model.named_parameters()}
     before = logits(tune.model)
     words = dict(CELLS.get(objective, {}))
-    if words:
+    if isinstance(words.get("data"), str):
         words["data"] = nbpeft.load_data(words["data"])
     tune("one", method=method, objective=objective, max_steps=2, learning_rate=1e-2, **words)
     assert all(torch.equal(p, base[name]) for name, p in tune.model.named_parameters())
