@@ -14,7 +14,7 @@ from nbpeft.objectives import _pairs
 from nbpeft.objectives._policy import Policy
 from nbpeft.places import watch
 
-LEARNING = {"learning_rate": 2e-3, "batch_size": 16, "beta": 0.3}
+LEARNING = {"learning_rate": 5e-4, "batch_size": 16, "beta": 0.3}
 
 
 @pytest.fixture(scope="module")
