@@ -111,7 +111,6 @@ objectives.add(
         gives=frozenset({"pooled features"}),
         reads=frozenset({"decoder", "encoder"}),
         defaults={"remove_unused_columns": False},
-        signal="labels",
         measures=(Measure("accuracy", "accuracy", share=True), Measure("f1", "macro F1")),
     )
 )

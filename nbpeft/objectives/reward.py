@@ -101,7 +101,6 @@ objectives.add(
         reads=frozenset({"decoder", "encoder"}),
         defaults={"remove_unused_columns": False},
         reserved=RESERVED,
-        signal="preferences",
         measures=(Measure("accuracy", "accuracy", share=True), Measure("margin", "reward margin")),
     )
 )
