@@ -1,4 +1,4 @@
-"""Classifiers: better than the commonest label, fitted as scikit-learn fits, on both kinds of model."""
+"""Classifiers: better than the commonest label, and fitted as scikit-learn fits."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_one_layer_is_what_scikit_learn_fits(tune, labels):
     texts = [row["text"] for row in rows]
     features = torch.stack([feature(tune, text) for text in texts]).double().numpy()
     scaler = StandardScaler().fit(features)
-    theirs = LogisticRegression(max_iter=1000)
+    theirs = LogisticRegression(C=record.findings["C"], max_iter=1000)
     theirs.fit(scaler.transform(features), [row["label"] for row in rows])
     ours = nbpeft.predict("c", texts, model=tune.model, tokenizer=tune.tokenizer)
     assert ours.names == names == tuple(theirs.classes_)
@@ -84,7 +84,9 @@ def test_iterations_are_planned_and_can_be_limited(tune):
     run = tune("c", objective="classify", method="head", max_steps=2)
     assert (run.plan.steps, run.record.metrics["steps"]) == (2, 2)
     assert any("scikit-learn" in note for note in run.plan.notes)
-    assert tune("d", objective="classify", method="head", max_steps=None, dry_run=True).plan.steps > 2
+    assert (
+        tune("d", objective="classify", method="head", max_steps=None, dry_run=True).plan.steps > 2
+    )
 
 
 def test_features_of_a_frozen_body_are_computed_once(tune, monkeypatch):
@@ -92,7 +94,7 @@ def test_features_of_a_frozen_body_are_computed_once(tune, monkeypatch):
     read = []
     body = tune.model.model
     hook = body.register_forward_pre_hook(
-        lambda module, args, words: read.append(len(words["input_ids"])), with_kwargs=True
+        lambda _, __, words: read.append(len(words["input_ids"])), with_kwargs=True
     )
     classify(tune, method="head-dense", data=nbpeft.load_data("sentiment").to_list()[:48],
              eval=8, epochs=5, max_steps=None)  # fmt: skip
@@ -105,6 +107,23 @@ def test_labels_that_no_row_has_are_never_given():
     line = logistic(rows, [0 if row[0] < 0 else 2 for row in rows], 100)
     assert line.classes.tolist() == [0, 2]
     assert line.weight.shape == (1, 5)
+
+
+def test_what_is_learned_by_heart_is_held_back():
+    """One feature of 200 says something; a fit of default strength follows the others."""
+    source = torch.Generator().manual_seed(0)
+    rows, unseen = torch.randn(2, 120, 200, generator=source)
+    noise = torch.randn(2, 120, generator=source)
+
+    def told(some, noise):
+        return (some[:, 0] + 0.5 * noise > 0).int().numpy()
+
+    line = logistic(rows, told(rows, noise[0]).tolist(), 1000)
+    plain = LogisticRegression(max_iter=1000).fit(rows.numpy(), told(rows, noise[0]))
+    ours = (unseen.numpy() @ line.weight[0] + line.bias > 0).astype(int)
+    right = told(unseen, noise[1])
+    assert line.strength < 1
+    assert (ours == right).mean() >= plain.score(unseen.numpy(), right)
 
 
 def test_macro_f1_is_scikit_learns():

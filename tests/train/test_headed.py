@@ -67,9 +67,7 @@ def test_what_is_counted_is_what_is_trained(tune):
 def test_a_reward_model_goes_on_from_tuned_answers(tune):
     """`--from` an adapter without a head: its weights, and a head of its own."""
     parent = tune("spoken", learning_rate=1e-2).record
-    child = tune(
-        "r", objective="reward", from_="spoken", learning_rate=1e-12, max_steps=1
-    ).record
+    child = tune("r", objective="reward", from_="spoken", learning_rate=1e-12, max_steps=1).record
     assert child.parent == parent.label
     adapter = "adapter_model.safetensors"
     first, second = load_file(parent.path / adapter), load_file(child.path / adapter)
@@ -111,6 +109,7 @@ def test_an_adapter_that_could_not_be_written_keeps_its_head(tune, monkeypatch):
     from nbpeft.session.shelf import Shelf
 
     with monkeypatch.context() as patched:
+
         def full(*_, **__):
             raise OSError("disk full")
 

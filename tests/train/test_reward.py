@@ -1,4 +1,4 @@
-"""Reward models: the loss is TRL's, pairs are ranked, texts are scored on the base that is there."""
+"""Reward models: the loss is TRL's, pairs are ranked, texts are scored on the one base."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _own(model, weight, rows, tokenizer):
     )  # fmt: skip
     trainer.take(choose(model, longest=None), grouped=False)
     batch = trainer.data_collator([dict(row) for row in rows])
-    assert "lengths" in batch and "attention_mask" not in batch  # packed
+    assert "attention_mask" not in batch, "packed"
     model.eval()
     with torch.no_grad(), trainer.reader.over(batch):
         return float(trainer.compute_loss(model, batch))
@@ -118,7 +118,8 @@ def test_packed_pairs_and_padded_ones_have_the_same_scores(tiny_pair, pairs):
     model, tokenizer = tiny_pair
     texts = [tokenizer(row["chosen"][0]["content"])["input_ids"] for row in pairs[:5]]
     packed, padded = reader_of(model, choose(model, longest=None)), reader_of(model)
-    assert isinstance(packed, PackedReader) and isinstance(padded, PaddedReader)
+    assert isinstance(packed, PackedReader)
+    assert isinstance(padded, PaddedReader)
     found = []
     for reader in (packed, padded):
         batch = reader.layout(texts)
