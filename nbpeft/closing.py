@@ -29,7 +29,7 @@ def finished(record: Record, outcome: Outcome, objective: Objective) -> Finished
     rows += [
         ("steps", f"{outcome.steps} of {outcome.steps_planned}"),
         ("time", duration(metrics["seconds"])),
-        ("speed", f"{count(round(outcome.tokens_per_second))} tokens/s"),
+        *_speed(outcome),
         ("peak memory", f"{bytes_size(outcome.peak_memory)} ({_holder(outcome.device)})"),
         (
             "trained parameters",
@@ -39,6 +39,12 @@ def finished(record: Record, outcome: Outcome, objective: Objective) -> Finished
         ("use it", f"%peft_attach {record.name}   ·   %peft_compare base {record.name}"),
     ]
     return Finished(record.label, outcome.stopped, tuple(rows), shown.picture)
+
+
+def _speed(outcome: Outcome) -> list[tuple[str, str]]:
+    """None where no step read tokens: features were computed before."""
+    speed = round(outcome.tokens_per_second)
+    return [("speed", f"{count(speed)} tokens/s")] if speed else []
 
 
 def _measured(measure: Measure, metrics: Mapping[str, float]) -> list[tuple[str, str]]:

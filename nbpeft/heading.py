@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.architectures import architecture_of
 from nbpeft.errors import RequestError, listed
 from nbpeft.methods import Method
 from nbpeft.mounts import Mount, Outputs, Survey
@@ -40,11 +41,8 @@ class Trained:
     survey: Survey
     iterations: int | None
     """The most that fitting a head at once takes; None where it is trained in steps."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Lines for the plan."""
-        return () if self.iterations is None else (FITTED,)
+    notes: tuple[str, ...]
+    """Lines for the plan."""
 
 
 def trained(
@@ -63,7 +61,30 @@ def trained(
     settings = _settled(settings, method, outputs)
     survey = _surveyed(method, root, settings.method, outputs)
     at_once = outputs is not None and is_head(method) and not settings.method.get("sizes")
-    return Trained(outputs, settings, survey, iterations(settings.trainer) if at_once else None)
+    return Trained(
+        outputs=outputs,
+        settings=settings,
+        survey=survey,
+        iterations=iterations(settings.trainer) if at_once else None,
+        notes=((FITTED,) if at_once else ()) + (() if outputs is None else _own_head(root)),
+    )
+
+
+def _own_head(root: nn.Module) -> tuple[str, ...]:
+    """Of a body that somebody put a head on: that this one stays as it is."""
+    if architecture_of(root) != "encoder":
+        return ()
+    from nbpeft.mounts.heads import body_of
+
+    body = body_of(root)
+    own = [name for name, part in root.named_children() if any(True for _ in part.parameters())]
+    if body is root or len(own) < 2:
+        return ()
+    names = listed(name for name in own if root.get_submodule(name) is not body)
+    return (
+        f"{type(root).__name__}'s own head ({names}) is not used: one is trained over the features "
+        "of its body",
+    )
 
 
 def is_head(method: Method) -> bool:

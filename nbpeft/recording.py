@@ -73,7 +73,8 @@ def _metrics(outcome: Outcome) -> dict[str, float]:
     if outcome.held_out[1:]:
         metrics["held_out_loss"] = outcome.held_out[-1][1]
     for name, points in outcome.figures.items():
-        metrics[f"{word(name)}_before"] = _mean(points[: _tenth(points)])
+        if points[1:]:
+            metrics[f"{word(name)}_before"] = _mean(points[: _tenth(points)])
         metrics[word(name)] = _mean(points[-_tenth(points) :])
     for name, points in outcome.held_out_figures.items():
         metrics[f"held_out_{word(name)}_before"] = points[0][1]

@@ -63,6 +63,7 @@ class ClassifyTrainer(Pooled):
         """scikit-learn's logistic regression, its coefficients put into the layer."""
         vectors = torch.stack([row[FEATURES][0] for row in rows])
         line = logistic(vectors, [row["label"] for row in rows], iterations)
+        self.strength = line.strength
         weight, bias = torch.as_tensor(line.weight), torch.as_tensor(line.bias)
         if len(line.classes) == 2:  # one score: half of it for the one, half against the other
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2

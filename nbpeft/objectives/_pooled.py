@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 FEATURES = "features"
 """Where a row has its texts' vectors once they are computed: (texts, width)."""
-AT_ONCE = 64
-"""Rows whose features are computed between two looks at whether the run should stop."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,11 @@ class Pooled(Fitted):
         ids = {column: rows[column] for column in self.columns}
         texts.sort(key=lambda text: len(ids[text[1]][text[0]]))  # little padding
         found: dict[tuple[int, str], torch.Tensor] = {}
-        for start in range(0, len(texts), AT_ONCE):
+        size = self.args.train_batch_size  # as many as the run was found to have room for
+        for start in range(0, len(texts), size):
             if self.watch.job.stop.asked:
                 raise KeyboardInterrupt
-            part = texts[start : start + AT_ONCE]
+            part = texts[start : start + size]
             vectors = self._read([ids[column][i] for i, column in part])
             found.update(zip(part, vectors, strict=True))
         kept = [name for name in rows.column_names if name not in self.columns]

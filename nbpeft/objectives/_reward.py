@@ -49,10 +49,15 @@ class RewardTrainer(Pooled):
     def fit(self, rows: Sequence[dict[str, Any]], iterations: int) -> int:
         """The loss of pairs is a logistic regression on differences, told from their opposites."""
         vectors = torch.stack([row[FEATURES] for row in rows])
-        difference = vectors[:, 0] - vectors[:, 1]
-        both = torch.cat([difference, -difference])
-        told = [1] * len(rows) + [0] * len(rows)
-        line = logistic(both, told, iterations, centred=False)
+        # A difference is told from its opposite: every second one is turned round.
+        signs = torch.ones(len(rows), 1)
+        signs[1::2] = -1
+        difference = signs * (vectors[:, 0] - vectors[:, 1])
+        told = (signs[:, 0] > 0).int().tolist()
+        if len(rows) == 1:
+            difference, told = torch.cat([difference, -difference]), [1, 0]
+        line = logistic(difference, told, iterations, centred=False)
+        self.strength = line.strength
         layer = self.head.only
         assert layer is not None
         with torch.no_grad():

@@ -72,13 +72,19 @@ class Classify(Objective):
         trainer.freeze()
 
     def findings(self, trainer: Any) -> Mapping[str, Any]:
-        """`confusion`: of the held-out rows, row by true label, column by predicted one."""
-        return {} if trainer.confusion is None else {"confusion": trainer.confusion.tolist()}
+        """`confusion`: of the held-out rows, row by true label, column by predicted one; `C`: of a
+        fit by scikit-learn.
+        """
+        confusion, strength = trainer.confusion, trainer.strength
+        return ({} if confusion is None else {"confusion": confusion.tolist()}) | (
+            {} if strength is None else {"C": strength}
+        )
 
     def shown(self, findings: Mapping[str, Any], title: str) -> Shown:
         """How often the commonest label alone would be right, and which is taken for which."""
+        fitted = [("C, by cross-validation", f"{findings['C']:g}")] if "C" in findings else []
         if "confusion" not in findings:
-            return Shown()
+            return Shown(tuple(fitted))
         counts, names = findings["confusion"], findings["labels"]
         rows = [sum(row) for row in counts]
         most = max(range(len(rows)), key=rows.__getitem__)
@@ -89,7 +95,7 @@ class Classify(Objective):
             told += [
                 (f"held-out {quoted(name)}", row) for name, row in zip(names, taken, strict=True)
             ]
-        return Shown(tuple(told), confusion_png(counts, names, title))
+        return Shown((*told, *fitted), confusion_png(counts, names, title))
 
 
 def _taken(row: Sequence[int], names: Sequence[str]) -> str:

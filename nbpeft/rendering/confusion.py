@@ -21,7 +21,7 @@ _LONGEST = 16
 def confusion_png(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> bytes:
     """Counts of rows by true label (down) and predicted label (across), as a PNG (`png_of`).
 
-    A square is as dark as its share of its true label's rows, so that a rare label is seen as well
+    A square is as blue as its share of its true label's rows, so that a rare label is seen as well
     as a common one.
     """
     return png_of(lambda: _figure(counts, names, title))
@@ -44,5 +44,6 @@ def _figure(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -
     if len(names) <= _MOST_NUMBERS:
         for down, row in enumerate(counts):
             for across, value in enumerate(row):
-                axes.text(across, down, str(value), ha="center", va="center", color=GREY)
+                ink = "white" if shares[down][across] > 0.5 else GREY
+                axes.text(across, down, str(value), ha="center", va="center", color=ink)
     return figure

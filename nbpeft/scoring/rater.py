@@ -13,6 +13,7 @@ from nbpeft.session.session import Session
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 AT_ONCE = 16
 """Texts that are read in one batch."""
@@ -82,25 +83,31 @@ class Rater:
         """What the head gives: (texts, outputs), fp32, on the host."""
         import torch
 
+        handle, head = self._handle, self._head
+        mode = head.head.training
+        try:
+            with handle.answering_as(self._record.label) as model, torch.no_grad():
+                head.put_in(handle.root)
+                head.head.eval()
+                return self._read(model, texts)
+        finally:
+            head.head.train(mode)
+
+    def _read(self, model: nn.Module, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """A few texts at a time, those of about one length together."""
+        import torch
+
         from nbpeft.seam.features import reader_of
 
-        handle, head = self._handle, self._head
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding
-        found = torch.empty(len(texts), int(head.config["labels"]))
-        mode = head.head.training
-        with handle.answering_as(self._record.label) as model, torch.no_grad():
-            head.put_in(handle.root)
-            head.head.eval()
-            reader = reader_of(model)
-            device = next(handle.root.parameters()).device
-            for start in range(0, len(order), AT_ONCE):
-                part = order[start : start + AT_ONCE]
-                batch = reader.layout([texts[i] for i in part])
-                here = {
-                    name: value.to(device) if isinstance(value, torch.Tensor) else value
-                    for name, value in batch.items()
-                }
-                vectors = reader.features(here, head.head.pooling).float()
-                found[part] = head.head(vectors).float().cpu()
-        head.head.train(mode)
+        head, reader = self._head.head, reader_of(model)
+        device = next(self._handle.root.parameters()).device
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        found = torch.empty(len(texts), int(self._head.config["labels"]))
+        for start in range(0, len(order), AT_ONCE):
+            part = order[start : start + AT_ONCE]
+            batch = {
+                name: value.to(device) if isinstance(value, torch.Tensor) else value
+                for name, value in reader.layout([texts[i] for i in part]).items()
+            }
+            found[part] = head(reader.features(batch, head.pooling).float()).cpu()
         return found
