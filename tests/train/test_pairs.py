@@ -23,8 +23,13 @@ def legal():
             yield method.name, objective.name
 
 
-def shortest(prompts, completions, **columns):
-    return [-float(len(text)) for text in completions]
+def by_letters(completions):
+    """Never the same for two answers, or hardly ever."""
+    return [float(text.count("e") - text.count("o")) for text in completions]
+
+
+STORIES = [{"prompt": f"Tell me a story about a {a}."} for a in ("crow", "deer", "mole", "swan")]
+"""The tiny model's answers differ here; those to questions are the same each time."""
 
 
 CELLS = {
@@ -35,7 +40,15 @@ CELLS = {
     "kto": {"data": "ratings"},
     "reward": {"data": "polite"},
     "classify": {"data": "sentiment"},
-    "rl": {"data": "questions", "reward": shortest, "max_completion_length": 6},
+    "rl": {"data": STORIES, "reward": by_letters, "max_completion_length": 6, "eval": 0},
+    "rlaif": {"data": STORIES, "judge": by_letters, "max_completion_length": 6, "eval": 0},
+    "constitution": {
+        "data": STORIES,
+        "judge": by_letters,
+        "principles": ["Be short."],
+        "max_completion_length": 6,
+        "eval": 0,
+    },
 }
 """What an objective is given; else the embedded chats."""
 
@@ -47,7 +60,7 @@ def test_two_steps(tune, method, objective):
     base = {name: p.detach().clone() for name, p in tune.model.named_parameters()}
     before = logits(tune.model)
     words = dict(CELLS.get(objective, {}))
-    if words:
+    if isinstance(words.get("data"), str):
         words["data"] = nbpeft.load_data(words["data"])
     tune("one", method=method, objective=objective, max_steps=2, learning_rate=1e-2, **words)
     assert all(torch.equal(p, base[name]) for name, p in tune.model.named_parameters())
