@@ -73,7 +73,8 @@ class Registry(Generic[E]):
         self._loaded = True
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+            if not module.name.startswith("_"):  # what entries share, and import when they need it
+                importlib.import_module(f"{self._package}.{module.name}")
 
 
 def check_pair(method: HasNeeds, objective: HasGives) -> None:
