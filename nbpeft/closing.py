@@ -36,9 +36,16 @@ def finished(record: Record, outcome: Outcome, objective: Objective) -> Finished
             f"{count(record.trainable_parameters)} ({percent(record.trainable_percent)})",
         ),
         ("kept in", where(record)),
-        ("use it", f"%peft_attach {record.name}   ·   %peft_compare base {record.name}"),
+        ("use it", _use(record, objective)),
     ]
     return Finished(record.label, outcome.stopped, tuple(rows), shown.picture)
+
+
+def _use(record: Record, objective: Objective) -> str:
+    """What to type next: a model with a head gives scores, and writes no better for it."""
+    if "causal logits" not in objective.gives:
+        return f"%peft_score {record.name} --data X   ·   %%peft_score {record.name}, a text a line"
+    return f"%peft_attach {record.name}   ·   %peft_compare base {record.name}"
 
 
 def _speed(outcome: Outcome) -> list[tuple[str, str]]:

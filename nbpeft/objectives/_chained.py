@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError, RunError
 from nbpeft.objectives import Objective
-from nbpeft.objectives._pairs import RESERVED
+from nbpeft.objectives._reserved import DPO
 from nbpeft.objectives._rl_config import longest_answer
 from nbpeft.request import LossOn
 
@@ -156,7 +156,7 @@ def chain(name: str, summary: str, paper: str, *, takes: frozenset[str], revises
         learning_rate_factor=0.25,
         defaults={"remove_unused_columns": False},
         aliases={"loss": "loss_type"},
-        reserved=RESERVED - {"max_completion_length"},
+        reserved=DPO,
         takes=takes,
         revises=revises,
     )

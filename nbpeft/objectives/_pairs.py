@@ -21,22 +21,6 @@ MEASURES = (
 )
 """How often the chosen answer is the likelier one, and by how much; names as TRL logs them."""
 
-RESERVED = frozenset(
-    {
-        # Rows arrive tokenized and cut; the reference is the policy itself, asked once a row.
-        "dataset_num_proc", "max_completion_length", "pad_to_multiple_of", "pad_token",
-        "padding_free", "padding_value", "precompute_ref_batch_size", "precompute_ref_log_probs",
-        "ref_model_mixup_alpha", "ref_model_sync_steps", "remove_unused_columns",
-        "sync_ref_model", "truncation_mode",
-        # The model is there already, and it is a decoder.
-        "is_encoder_decoder", "model_init_kwargs", "trust_remote_code",
-        # Of TRL's own forward.
-        "activation_offloading", "generate_during_eval", "label_names", "ld_alpha",
-        "router_aux_loss_coef", "use_weighting",
-    }
-)  # fmt: skip
-"""Fields of TRL's configs that act where nbpeft has acted already."""
-
 
 @dataclass(frozen=True)
 class Sides:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError, did_you_mean, listed, quoted
 from nbpeft.objectives import objectives
-from nbpeft.objectives._pairs import MEASURES, RESERVED, Judged, Pairs, Sides
+from nbpeft.objectives._pairs import MEASURES, Judged, Pairs, Sides
+from nbpeft.objectives._reserved import ALONE
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +18,9 @@ LOSSES = ("sigmoid", "hinge", "ipo", "simpo", "alphapo")
 
 def config() -> type[Any]:
     """TRL's CPOConfig: `beta`, `loss_type` (`loss`), `cpo_alpha`, `simpo_gamma`, …"""
-    from trl.experimental.cpo import CPOConfig
+    with warnings.catch_warnings():  # that it may change one day is for us to know
+        warnings.simplefilter("ignore")
+        from trl.experimental.cpo import CPOConfig
 
     kind: type[Any] = CPOConfig
     return kind
@@ -77,7 +81,7 @@ objectives.add(
         learning_rate_factor=0.25,
         defaults={"remove_unused_columns": False},
         aliases={"loss": "loss_type"},
-        reserved=RESERVED,
+        reserved=ALONE,
         measures=MEASURES,
         config=config,
         pair_loss=cpo_loss,

@@ -6,7 +6,8 @@ from typing import Any
 
 from nbpeft.objectives import objectives
 from nbpeft.objectives._dpo_losses import check, dpo_loss
-from nbpeft.objectives._pairs import MEASURES, RESERVED, Pairs
+from nbpeft.objectives._pairs import MEASURES, Pairs
+from nbpeft.objectives._reserved import DPO
 
 
 def config() -> type[Any]:
@@ -26,7 +27,7 @@ objectives.add(
         learning_rate_factor=0.25,
         defaults={"remove_unused_columns": False},
         aliases={"loss": "loss_type"},
-        reserved=RESERVED,
+        reserved=DPO,
         measures=MEASURES,
         config=config,
         pair_loss=dpo_loss,

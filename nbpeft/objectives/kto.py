@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.objectives import Measure, Objective, Reference, objectives
-from nbpeft.objectives._pairs import RESERVED
 from nbpeft.objectives._policy import NUMBER, Policy, counted, quicken
+from nbpeft.objectives._reserved import REFERRED
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ objectives.add(
         learning_rate_factor=0.25,
         defaults={"remove_unused_columns": False},
         aliases={"loss": "loss_type"},
-        reserved=RESERVED,
+        reserved=REFERRED,
         signal="ratings",
         measures=(Measure("accuracies", "accuracy", share=True), Measure("kl", "KL")),
     )

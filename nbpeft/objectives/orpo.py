@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from nbpeft.objectives import objectives
-from nbpeft.objectives._pairs import MEASURES, RESERVED, Judged, Pairs, Sides
+from nbpeft.objectives._pairs import MEASURES, Judged, Pairs, Sides
+from nbpeft.objectives._reserved import ORPO
 
 
 def config() -> type[Any]:
     """TRL's ORPOConfig; `beta` is the paper's λ."""
-    from trl.experimental.orpo import ORPOConfig
+    with warnings.catch_warnings():  # that it may change one day is for us to know
+        warnings.simplefilter("ignore")
+        from trl.experimental.orpo import ORPOConfig
 
     kind: type[Any] = ORPOConfig
     return kind
@@ -47,7 +51,7 @@ objectives.add(
         gives=frozenset({"causal logits"}),
         learning_rate_factor=0.5,
         defaults={"remove_unused_columns": False},
-        reserved=RESERVED,
+        reserved=ORPO,
         measures=MEASURES,
         config=config,
         pair_loss=orpo_loss,
