@@ -25,6 +25,7 @@ from typing import Any, Literal
 import torch
 from peft import PeftModel
 from torch import nn
+from transformers import PreTrainedModel
 
 from nbpeft.guard import Guard, configs_of
 from nbpeft.seam.attention import Attention
@@ -98,9 +99,10 @@ def choose(
 
 def bound(choice: Choice, model: nn.Module) -> Choice:
     """The same choice for the model with something else in it, or for its like without values."""
-    if choice.scorer is None or _soft(model):
-        return Choice("plain", why=choice.why)
     root: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    # What isn't transformers' own makes no logits: a head over a body's features.
+    if choice.scorer is None or _soft(model) or not isinstance(root, PreTrainedModel):
+        return Choice("plain", why=choice.why)
     head = dataclasses.replace(
         choice.scorer.head, body=root.base_model, lm_head=root.get_output_embeddings()
     )
