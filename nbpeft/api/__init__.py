@@ -1,0 +1,38 @@
+"""The Python calls: each builds a request, and calls the same piece as the magic of its name."""
+
+from __future__ import annotations
+
+from nbpeft.api.asking import compare, evaluate, rate
+from nbpeft.api.keeping import (
+    adapters,
+    attach,
+    describe,
+    execute_attach,
+    execute_merge,
+    merge,
+    save,
+)
+from nbpeft.api.kernel import memory
+from nbpeft.api.rows import execute_export, export, look
+from nbpeft.api.runs import execute, execute_fit, finetune, fit
+
+__all__ = [
+    "adapters",
+    "attach",
+    "compare",
+    "describe",
+    "evaluate",
+    "execute",
+    "execute_attach",
+    "execute_export",
+    "execute_fit",
+    "execute_merge",
+    "export",
+    "finetune",
+    "fit",
+    "look",
+    "memory",
+    "merge",
+    "rate",
+    "save",
+]

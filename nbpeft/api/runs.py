@@ -1,0 +1,82 @@
+"""Runs: to tune, and to ask if a run would fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nbpeft import variables
+from nbpeft.api._given import sorted_out
+from nbpeft.events import Events
+from nbpeft.request import Request
+
+if TYPE_CHECKING:
+    from nbpeft.fitting import Fit
+    from nbpeft.run import Run
+
+
+def finetune(
+    name: str, data: Any = None, *, model: Any = None, tokenizer: Any = None, eval: Any = None,
+    **words: Any,
+) -> Run:  # fmt: skip
+    """Tune the model in the kernel; the twin of `%%finetune`, with the same words as keywords.
+
+    `data`, `model`, `tokenizer`, `eval`, `reward` and `judge` take the objects themselves, or the
+    names of variables (for data also a path, tiny:NAME or hub:owner/name). All other words are
+    those of `%%finetune?`; Python reserves `from`, so that one is `from_`.
+
+    Returns a `Run` with `.record`, `.metrics` and `.plan`. Raises an error of `nbpeft.errors` with
+    one clear line; the model is as it was, whatever happens.
+    """
+    from nbpeft.prepare import Bindings
+    from nbpeft.typed import from_call
+
+    named, live = sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
+    words, signals = _signals(words)
+    request = from_call(name, {**words, **named})
+    return execute(request, Bindings(namespace=variables.namespace(), signals=signals, **live))
+
+
+def execute(request: Request, bindings: Any) -> Run:
+    """Run a request with the view that fits this frontend; every front door ends here."""
+    from nbpeft.chains import run
+    from nbpeft.session import current
+    from nbpeft.views import choose
+
+    return run(request, current(), bindings, lambda: Events([choose()]))
+
+
+def fit(
+    name: str = "fit", data: Any = None, *, model: Any = None, tokenizer: Any = None,
+    eval: Any = None, **words: Any,
+) -> Fit:  # fmt: skip
+    """Whether a run would fit into memory; the twin of `%peft_fit`, with the words of `finetune`.
+
+    One step of that very run is traced by shape, on its longest rows: nothing is allocated, nothing
+    changed. Returns a `Fit`, which shows itself as a table of what takes how much, what is free,
+    and what to change where it doesn't fit; it has `.fits`, `.needed` and `.free` (bytes). Raises
+    what `finetune` would before it begins, and RunError where the model can't be traced.
+    """
+    from nbpeft.prepare import Bindings
+    from nbpeft.typed import from_call
+
+    named, live = sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
+    words, signals = _signals(words)
+    request = from_call(name, {**words, **named})
+    bindings = Bindings(namespace=variables.namespace(), signals=signals, **live)
+    return execute_fit(request, bindings)
+
+
+def execute_fit(request: Request, bindings: Any) -> Fit:
+    """Look whether a request's run fits; every front door ends here."""
+    from nbpeft.fitting import fit as fit_
+    from nbpeft.session import current
+
+    return fit_(request, current(), bindings)
+
+
+def _signals(words: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the words, with names for what judges; the objects that were given for these)."""
+    live = {w: words[w] for w in ("reward", "judge") if callable(words.get(w))}
+    names = {word: getattr(value, "__name__", word) for word, value in live.items()}
+    return {**words, **names}, live
