@@ -22,8 +22,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import nbpeft
 from nbpeft.errors import NbPeftError
 from nbpeft.methods import methods
+from nbpeft.recording import library_versions
 from nbpeft.rendering import Table, count
-from nbpeft.run import library_versions
 
 PAIRS = 9
 

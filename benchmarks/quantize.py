@@ -27,8 +27,8 @@ import nbpeft
 from nbpeft.precision import AS_LOADED
 from nbpeft.precision.layers import compute_dtype
 from nbpeft.quiet import quiet
+from nbpeft.recording import library_versions
 from nbpeft.rendering import Table, bytes_size, count
-from nbpeft.run import library_versions
 from nbpeft.session import current
 
 SHAPES = {

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import torch
 
+from nbpeft.recording import library_versions
 from nbpeft.rendering import Table, bytes_size
-from nbpeft.run import library_versions
 
 FOLDER = Path(__file__).resolve().parent.parent / "build" / "bench"
 
