@@ -15,7 +15,7 @@ from nbpeft.session.models import Handle
 
 @dataclass(frozen=True)
 class Pairing:
-    """Samples answers from a policy, and has the first two that differ ranked."""
+    """Samples answers from a policy, and has each that differs ranked against the first."""
 
     handle: Handle
     label: str | None
@@ -28,26 +28,29 @@ class Pairing:
     temperature: float
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Of each prompt chosen and rejected, and how sure the judge is; {} where none differ."""
+        """Of each prompt the surest pair, and how sure the judge is; {} where none differ."""
         with self.handle.answering_as(self.label, self.state) as model:
             how = {"temperature": self.temperature, "top_k": 0, "top_p": 1.0}
             writer = Writer(model, self.tokenizer, self.longest, self.each, how)
             answers = writer.sampled(rows)
-        pairs = [
+        groups = [
             _differing(answers[start : start + self.each])
             for start in range(0, len(answers), self.each)
         ]
-        found = [pair for pair in pairs if pair is not None]
-        shares = iter(self.judge.prefers(found) if found else [])
-        return [{} if pair is None else _row(*pair, next(shares)) for pair in pairs]
+        pairs = [pair for group in groups for pair in group]
+        shares = iter(self.judge.prefers(pairs) if pairs else [])
+        return [_surest([_row(*pair, next(shares)) for pair in group]) for group in groups]
 
 
-def _differing(answers: Sequence[Answered]) -> tuple[Answered, Answered] | None:
-    first = next((a for a in answers if a.text), None)
-    if first is None:
-        return None
-    other = next((a for a in answers if a.text and a.text != first.text), None)
-    return None if other is None else (first, other)
+def _differing(answers: Sequence[Answered]) -> list[tuple[Answered, Answered]]:
+    """The first answer with each that is another text; empty ones are none."""
+    distinct = list({answer.text: answer for answer in answers if answer.text}.values())
+    return [(distinct[0], other) for other in distinct[1:]]
+
+
+def _surest(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of a prompt's pairs the one that the judge is the surest of; {} where it is of none."""
+    return max((row for row in rows if row), key=lambda row: float(row["preference"]), default={})
 
 
 def _row(first: Answered, second: Answered, share: float) -> dict[str, Any]:

@@ -37,9 +37,7 @@ def chain_config() -> type[Any]:
 
         num_generations: int = field(
             default=4,
-            metadata={
-                "help": "answers sampled to each prompt; the first two that differ are judged"
-            },
+            metadata={"help": "answers sampled to each prompt; of their pairs the surest is kept"},
         )
         max_completion_length: int | None = field(
             default=None,

@@ -106,10 +106,14 @@ def test_a_chain_goes_on_with_the_stage_it_was_stopped_in(tune, stopped_at, monk
     [
         ({"principles": None}, "needs principles"),
         ({"rounds": 0}, "rounds must be 1 or more"),
-        ({"objective": "dpo"}, "dpo takes no principles"),
     ],
 )
 def test_what_can_t_be_is_refused_before_anything_is_made(tune, words, message):
     with pytest.raises(RequestError, match=message):
         tune("ai", **SMALL | words)
     assert not Path("adapters/ai").exists()
+
+
+def test_another_objective_takes_no_principles(tune):
+    with pytest.raises(RequestError, match="dpo takes no principles"):
+        tune("ai", objective="dpo", principles=[PRINCIPLE])
