@@ -43,6 +43,8 @@ class Started:
     name: str
     steps: int
     done: int = 0
+    unit: str = ""
+    """Of the losses: 'nats per token'; '' where they have none."""
 
 
 @dataclass(frozen=True)

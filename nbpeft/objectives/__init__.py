@@ -75,6 +75,8 @@ class Objective:
     step must have one."""
     signal: str = "answers"
     """In `nbpeft.data.signals.SIGNALS`: what `rows` reads, as a look before the run shows it."""
+    unit: str = ""
+    """Of the loss: 'nats per token'; '' where it has none."""
     measures: tuple[Measure, ...] = ()
     """What is shown and kept beside the loss, the most telling first."""
 

@@ -114,6 +114,7 @@ objectives.add(
     SFT(
         name="sft",
         summary="the next token of the answers",
+        unit="nats per token",
         gives=frozenset({"causal logits"}),
         reads=frozenset({"decoder", "encoder-decoder"}),
         defaults={"dataset_kwargs": {"skip_prepare_dataset": True}},

@@ -46,5 +46,6 @@ objectives.add(
         defaults={"dataset_kwargs": {"skip_prepare_dataset": True}},
         reserved=RESERVED,
         signal="text",
+        unit="nats per token",
     )
 )

@@ -18,13 +18,15 @@ Point = tuple[float, float]
 _TRAIN_POINTS, _HELD_OUT_POINTS = 400, 100
 
 
-def curve_png(train: Sequence[Point], held_out: Sequence[Point], title: str) -> bytes:
+def curve_png(
+    train: Sequence[Point], held_out: Sequence[Point], title: str, unit: str = ""
+) -> bytes:
     """The losses of a run over its optimizer steps, as a PNG (`png_of`).
 
-    train, held_out: (step, loss in nats per token), in the order of steps; losses that are no
-    number leave a gap. At most 500 points are drawn (`thin`).
+    train, held_out: (step, loss), in the order of steps; losses that are no number leave a gap. At
+    most 500 points are drawn (`thin`). unit: of the losses, 'nats per token'.
     """
-    return png_of(lambda: _figure(train, held_out, title))
+    return png_of(lambda: _figure(train, held_out, title, unit))
 
 
 def thin(points: Sequence[Point], limit: int) -> list[Point]:
@@ -54,10 +56,10 @@ def _mean(points: list[Point]) -> Point:
     )
 
 
-def _figure(train: Sequence[Point], held_out: Sequence[Point], title: str) -> Figure:
+def _figure(train: Sequence[Point], held_out: Sequence[Point], title: str, unit: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = figure_of(title, "step", "loss (nats per token)")
+    figure, axes = figure_of(title, "step", f"loss ({unit})" if unit else "loss")
     # A run of one step has no line to draw.
     alone = {"marker": "o"} if len(train) == 1 else {}
     _draw(axes, train, _TRAIN_POINTS, label="trained rows", color=BLUE, linewidth=1.4, **alone)

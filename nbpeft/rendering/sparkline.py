@@ -24,7 +24,7 @@ _HEIGHT, _MARGIN = 120, 4
 def curve_html(train: Sequence[Point], held_out: Sequence[Point], steps: int) -> str:
     """The losses so far over a run's whole length, `WIDTH` pixels wide, under a line that says so.
 
-    train, held_out: (step, loss in nats per token), in the order of steps; losses that are no
+    train, held_out: (step, loss), in the order of steps; losses that are no
     number leave a gap. steps: of the whole run, the full width. At most 400 points are drawn
     (`thin`). Empty where there is no loss yet. Holds numbers only, no text of others.
     """
@@ -56,7 +56,7 @@ def curve_html(train: Sequence[Point], held_out: Sequence[Point], steps: int) ->
 
 def _caption(low: float, high: float) -> str:
     return (
-        '<div style="margin: 0.5em 0">loss (nats per token) from '
+        '<div style="margin: 0.5em 0">loss from '
         f"{nats(high)}, top, to {nats(low)}, bottom: "
         f'<span style="color: {BLUE}">trained rows</span>, '
         f'<span style="color: {ORANGE}">held-out rows</span></div>'

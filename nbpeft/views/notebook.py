@@ -130,7 +130,8 @@ class NotebookView:
         if len(progress.train_losses) + len(progress.held_out_losses):
             name = progress.started.name if progress.started else ""
             train, held_out = list(progress.train_losses), list(progress.held_out_losses)
-            bundle["image/png"] = curve_png(train, held_out, title=name)
+            unit = progress.started.unit if progress.started else ""
+            bundle["image/png"] = curve_png(train, held_out, title=name, unit=unit)
         return bundle
 
 

@@ -40,7 +40,7 @@ def test_the_ground_is_clear_and_the_ink_reads_on_white_and_on_black():
 
 def test_at_most_500_points_are_drawn_and_the_last_as_it_is():
     long = [(step, step / 7) for step in range(100_000)]
-    figure = curve._figure(long, long[::10], "t")
+    figure = curve._figure(long, long[::10], "t", "nats per token")
     drawn = [line.get_xydata() for line in figure.axes[0].lines]
     assert sum(map(len, drawn)) <= 500
     assert tuple(drawn[0][-1]) == long[-1]
@@ -74,7 +74,7 @@ def test_any_losses_draw(losses):
 
 
 def test_one_step_is_a_dot():
-    assert curve._figure([(1, 2.0)], [], "t").axes[0].lines[0].get_marker() == "o"
+    assert curve._figure([(1, 2.0)], [], "t", "").axes[0].lines[0].get_marker() == "o"
 
 
 def test_the_users_matplotlib_is_untouched_and_does_not_reach_in():
