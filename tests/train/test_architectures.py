@@ -187,11 +187,8 @@ def test_a_model_that_writes_nothing_is_refused_by_sft(model_of, tokenizer):
     assert said.startswith("BertModel reads text and writes none")
     assert "which sft doesn't train" in said
     trains = [o.name for o in objectives if "encoder" in o.reads]
-    for name in trains:
-        assert f"--objective {name}" in said
-    if not trains:
-        assert "no objective here trains such a model yet" in said
-        assert "--objective" not in said
+    assert trains
+    assert f"--objective {' or '.join(trains)} trains such a model" in said
 
 
 def test_a_model_that_reads_pictures_is_refused(tokenizer):
