@@ -117,36 +117,36 @@ class _Chain:
             name, seed = self.request.name, _seed(ready)
             return made(name, self.kept, stage, prompts, make, seed, events, stop)
 
-    def _revising(self, ready: Prepared, objective: Chain, start: str | None) -> Revising:
-        assert objective.reviser is not None
+    def _answering(self, ready: Prepared, start: str | None) -> dict[str, Any]:
+        """Who answers, and how: the adapter `start`, or the base."""
         if start is not None:
             self.session.mount(ready.handle, self.session.record(ready.handle, start))
+        assert isinstance(ready.objective, Chain)
+        return {
+            "handle": ready.handle,
+            "label": start,
+            "state": ready.plan.state,
+            "tokenizer": ready.tokenizer,
+            "longest": ready.objective.longest,
+            "temperature": ready.settings.trainer.get("temperature", 1.0),
+        }
+
+    def _revising(self, ready: Prepared, objective: Chain, start: str | None) -> Revising:
+        assert objective.reviser is not None
         return Revising(
-            handle=ready.handle,
-            label=start,
-            state=ready.plan.state,
-            tokenizer=ready.tokenizer,
+            **self._answering(ready, start),
             reviser=objective.reviser,
             principles=objective.principles,
             rounds=objective.rounds,
-            longest=objective.longest,
-            temperature=ready.settings.trainer.get("temperature", 1.0),
             seed=_seed(ready),
         )
 
     def _pairing(self, ready: Prepared, objective: Chain, start: str | None) -> Pairing:
         assert objective.judge is not None
-        if start is not None:
-            self.session.mount(ready.handle, self.session.record(ready.handle, start))
         return Pairing(
-            handle=ready.handle,
-            label=start,
-            state=ready.plan.state,
-            tokenizer=ready.tokenizer,
+            **self._answering(ready, start),
             judge=objective.judge,
-            longest=objective.longest,
             each=ready.settings.trainer.get("num_generations", 4),
-            temperature=ready.settings.trainer.get("temperature", 1.0),
         )
 
     def _learned(self, stage: str, request: Request) -> str:

@@ -18,6 +18,7 @@ from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from nbpeft.data import Mix, Rows, Source
+    from nbpeft.data.signals import Signal
     from nbpeft.feedback import Surroundings
     from nbpeft.mounts import Outputs
 
@@ -101,6 +102,12 @@ class Objective:
     def check(self, arguments: Any) -> None:
         """Refuse a trainer's config that its class takes and the loss doesn't; RequestError."""
 
+    def reading(self, loss_on: LossOn) -> Signal:
+        """What rows are read as; `loss_on` says which tokens of answers carry labels."""
+        from nbpeft.data.signals import signal_of
+
+        return signal_of(self.signal, loss_on=loss_on, apart=False)
+
     def rows(
         self,
         source: Source | Mix,
@@ -112,7 +119,16 @@ class Objective:
         loss_on: LossOn,
     ) -> Rows:
         """Rows as found -> rows ready for batches. DataError names row and column."""
-        raise NotImplementedError
+        from nbpeft.data.prepare import prepare
+
+        return prepare(
+            self.reading(loss_on),
+            source,
+            tokenizer,
+            columns=columns,
+            eval=eval,
+            max_length=max_length,
+        )
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """The collator: rows -> batch."""

@@ -19,6 +19,7 @@ from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from nbpeft.data import Mix, Rows, Source
+    from nbpeft.data.signals import Signal
     from nbpeft.feedback import Surroundings
     from nbpeft.feedback.judge import Judge, ModelJudge
 
@@ -107,6 +108,12 @@ class Chain(Objective):
             "can't be told before their rows are made"
         )
 
+    def reading(self, loss_on: LossOn) -> Signal:
+        """Prompts that leave room for their answers."""
+        from nbpeft.data.signals import Prompts
+
+        return Prompts(max_new_tokens=self.longest)
+
     def rows(
         self,
         source: Source | Mix,
@@ -118,15 +125,8 @@ class Chain(Objective):
         loss_on: LossOn,
     ) -> Rows:
         """Prompts to be answered; the last run holds out some of the pairs."""
-        from nbpeft import data
-
-        rows = data.asked(
-            source,
-            tokenizer,
-            columns=columns,
-            eval=0,
-            max_length=max_length,
-            max_new_tokens=self.longest,
+        rows = super().rows(
+            source, tokenizer, columns=columns, eval=0, max_length=max_length, loss_on=loss_on
         )
         first = next(iter(rows.train))
         assert self.judge is not None

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft.objectives import Measure, Objective, Reference
 from nbpeft.objectives._policy import NUMBER, Policy, counted, quicken
-from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     import torch
 
-    from nbpeft.data import Mix, Rows, Source
 
 MEASURES = (
     Measure("rewards/accuracies", "accuracy", share=True),
@@ -59,8 +57,8 @@ class Pairs(Objective):
     pair_loss: PairLoss
     refers: bool
     """Whether the loss compares with a reference."""
-    refused: Callable[[Any], None]
-    """Refuses a config that the loss doesn't go with."""
+    refused: Callable[[Any], None] | None = None
+    """Refuses a config that the loss doesn't go with, where there are such."""
     signal: str = "preferences"
 
     def config_class(self) -> type[Any]:
@@ -69,7 +67,8 @@ class Pairs(Objective):
 
     def check(self, arguments: Any) -> None:
         """Losses that aren't there, and numbers that they don't go with."""
-        self.refused(arguments)
+        if self.refused is not None:
+            self.refused(arguments)
 
     def trainer_class(self) -> type[Any]:
         """Transformers' Trainer with this loss, over rows packed by the seam."""
@@ -77,23 +76,6 @@ class Pairs(Objective):
 
         kind = type("PairTrainer", (_PairTrainer,), {"objective": self})
         return measuring(kind)
-
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
-        """Preferences: prompt? / chosen / rejected, as strings or as chats."""
-        from nbpeft import data
-
-        return data.preferences(
-            source, tokenizer, columns=columns, eval=eval, max_length=max_length
-        )
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Both answers of each row in one batch."""

@@ -13,10 +13,9 @@ from nbpeft.errors import listed, quoted
 from nbpeft.mounts import Outputs
 from nbpeft.objectives import Measure, Objective, Reference, Shown, objectives
 from nbpeft.rendering import confusion_png, count, percent
-from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
-    from nbpeft.data import Mix, Rows, Source
+    from nbpeft.data import Rows
 
 
 class Classify(Objective):
@@ -34,21 +33,6 @@ class Classify(Objective):
         from nbpeft.objectives._measuring import measuring
 
         return measuring(ClassifyTrainer)
-
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
-        """Texts with labels, which keep their names."""
-        from nbpeft import data
-
-        return data.labelled(source, tokenizer, columns=columns, eval=eval, max_length=max_length)
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Padded texts; `quicken` may pack them."""

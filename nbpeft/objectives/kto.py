@@ -10,12 +10,10 @@ from nbpeft.errors import RequestError, listed, quoted
 from nbpeft.objectives import Measure, Objective, Reference, objectives
 from nbpeft.objectives._policy import NUMBER, Policy, counted, quicken
 from nbpeft.objectives._reserved import REFERRED
-from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     import torch
 
-    from nbpeft.data import Mix, Rows, Source
 
 LOSSES = ("kto", "apo_zero_unpaired")
 OTHER = ("other_input_ids", "other_labels")
@@ -46,21 +44,6 @@ class KTO(Objective):
         from nbpeft.objectives._measuring import measuring
 
         return measuring(_KTOTrainer)
-
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
-        """Rated answers: prompt / completion / label."""
-        from nbpeft import data
-
-        return data.ratings(source, tokenizer, columns=columns, eval=eval, max_length=max_length)
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Answers, and beside them each prompt with another row's answer."""

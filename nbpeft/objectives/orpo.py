@@ -39,10 +39,6 @@ def orpo_loss(sides: Sides, args: Any) -> Judged:
     return Judged(loss, args.beta * chosen, args.beta * rejected)
 
 
-def check(args: Any) -> None:
-    """There is nothing to refuse."""
-
-
 objectives.add(
     Pairs(
         name="orpo",
@@ -56,6 +52,5 @@ objectives.add(
         config=config,
         pair_loss=orpo_loss,
         refers=False,
-        refused=check,
     )
 )

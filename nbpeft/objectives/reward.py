@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft.mounts import Outputs
 from nbpeft.objectives import Measure, Objective, Reference, objectives
-from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
-    from nbpeft.data import Mix, Rows, Source
+    from nbpeft.data import Rows
 
 RESERVED = frozenset(
     {
@@ -51,23 +50,6 @@ class Reward(Objective):
         from nbpeft.objectives._reward import RewardTrainer
 
         return measuring(RewardTrainer)
-
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
-        """Chosen and rejected answers, or answers with marks that they are made of."""
-        from nbpeft import data
-
-        return data.preferences(
-            source, tokenizer, columns=columns, eval=eval, max_length=max_length
-        )
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """All chosen answers, then all rejected ones, padded; `quicken` may pack them."""

@@ -15,6 +15,7 @@ from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from nbpeft.data import Mix, Rows, Source
+    from nbpeft.data.signals import Signal
     from nbpeft.feedback import Surroundings, Weighted
 
 EQUAL = (
@@ -51,6 +52,12 @@ class RL(Objective):
 
         return measuring(type("ReinforcedTrainer", (Reinforced,), {"reward": self.reward}))
 
+    def reading(self, loss_on: LossOn) -> Signal:
+        """Prompts that leave room for their answers."""
+        from nbpeft.data.signals import Prompts as Asked
+
+        return Asked(max_new_tokens=self.longest)
+
     def rows(
         self,
         source: Source | Mix,
@@ -62,16 +69,14 @@ class RL(Objective):
         loss_on: LossOn,
     ) -> Rows:
         """Prompts, and what else stands in their rows, for the rewards."""
-        from nbpeft import data
-
         assert self.reward is not None
-        rows = data.asked(
+        rows = super().rows(
             source,
             tokenizer,
             columns=columns,
             eval=eval,
             max_length=max_length,
-            max_new_tokens=self.longest,
+            loss_on=loss_on,
         )
         self.reward.check(tuple(asked_of(rows.train[0])[1]))
         return rows

@@ -10,7 +10,7 @@ from nbpeft.objectives import Objective, objectives
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
-    from nbpeft.data import Mix, Rows, Source
+    from nbpeft.data.signals import Signal
 
 
 RESERVED = frozenset(
@@ -72,28 +72,11 @@ class SFT(Objective):
 
         return quicken(trainer, settings)
 
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
+    def reading(self, loss_on: LossOn) -> Signal:
         """Text, prompt/completion or messages; `loss_on` says which tokens carry labels."""
-        from nbpeft import data
+        from nbpeft.data.signals import signal_of
 
-        return data.tokenize(
-            source,
-            tokenizer,
-            columns=columns,
-            eval=eval,
-            max_length=max_length,
-            loss_on=loss_on,
-            apart=self.apart,
-        )
+        return signal_of(self.signal, loss_on=loss_on, apart=self.apart)
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Pad on the right to the longest row; padding is masked by position, not by its id.

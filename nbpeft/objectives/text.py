@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
 from nbpeft.architectures import Architecture
 from nbpeft.objectives import Objective, objectives
 from nbpeft.objectives.sft import RESERVED, SFT
-from nbpeft.request import LossOn
-
-if TYPE_CHECKING:
-    from nbpeft.data import Mix, Rows, Source
 
 
 class Text(SFT):
@@ -20,21 +13,6 @@ class Text(SFT):
     def on(self, architecture: Architecture) -> Objective:
         """Decoders only: they write on from a text."""
         return self
-
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
-        """Raw text as blocks of `max_length` tokens; `loss_on` has nothing to choose from."""
-        from nbpeft import data
-
-        return data.texts(source, tokenizer, columns=columns, eval=eval, max_length=max_length)
 
 
 objectives.add(
