@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.objectives import Measure, Objective, Reference
-from nbpeft.objectives._policy import NUMBER, Policy, counted, quicken
+from nbpeft.objectives import Measure
+from nbpeft.objectives._policy import NUMBER, OfPolicy, Policy, counted
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ PairLoss = Callable[[Sides, Any], Judged]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs(Objective):
+class Pairs(OfPolicy):
     """A loss over preferred and rejected answers."""
 
     config: Callable[[], type[Any]]
@@ -80,14 +80,6 @@ class Pairs(Objective):
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Both answers of each row in one batch."""
         return PairBatch()
-
-    def quicken(self, trainer: Any, settings: Mapping[str, Any]) -> str:
-        """Packed rows, prompts once, logits where tokens are trained."""
-        return quicken(trainer)
-
-    def begin(self, trainer: Any, reference: Reference) -> None:
-        """Whom to compare with."""
-        trainer.reference = reference
 
 
 class PairBatch:

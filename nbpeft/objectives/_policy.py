@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.objectives import Objective, Reference
 from nbpeft.objectives._measuring import Measuring
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from nbpeft.objectives import Reference
     from nbpeft.seam.probe import Choice
     from nbpeft.seam.scores import Scores
 
@@ -143,16 +144,24 @@ class Policy(Measuring):
             yield
 
 
-def quicken(trainer: Any) -> str:
-    """Try the model and take the fastest way; see `Objective.quicken`."""
-    from nbpeft.objectives._scored import SLOWER
-    from nbpeft.seam.probe import choose
+@dataclass(frozen=True, kw_only=True)
+class OfPolicy(Objective):
+    """What objectives have in common whose trainer is a `Policy`."""
 
-    choice = trainer.tried or choose(
-        trainer.model, longest=trainer.args.max_length, autocast=trainer.accelerator.autocast
-    )
-    trainer.take(choice)
-    return f"{SLOWER[choice.way]}: {choice.why}" if choice.why else ""
+    def quicken(self, trainer: Any, settings: Mapping[str, Any]) -> str:
+        """Try the model and take the fastest way: packed rows, what they share once."""
+        from nbpeft.objectives._scored import SLOWER
+        from nbpeft.seam.probe import choose
+
+        choice = trainer.tried or choose(
+            trainer.model, longest=trainer.args.max_length, autocast=trainer.accelerator.autocast
+        )
+        trainer.take(choice)
+        return f"{SLOWER[choice.way]}: {choice.why}" if choice.why else ""
+
+    def begin(self, trainer: Any, reference: Reference) -> None:
+        """Whom to compare with."""
+        trainer.reference = reference
 
 
 def numbered(rows: Any) -> Any:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError, listed, quoted
-from nbpeft.objectives import Measure, Objective, Reference, objectives
-from nbpeft.objectives._policy import NUMBER, Policy, counted, quicken
+from nbpeft.objectives import Measure, objectives
+from nbpeft.objectives._policy import NUMBER, OfPolicy, Policy, counted
 from nbpeft.objectives._reserved import REFERRED
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ OTHER = ("other_input_ids", "other_labels")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KTO(Objective):
+class KTO(OfPolicy):
     """Ethayarajh et al. 2024, arXiv:2402.01306; `apo_zero_unpaired`: arXiv:2408.06266, eq. 7."""
 
     def config_class(self) -> type[Any]:
@@ -48,14 +48,6 @@ class KTO(Objective):
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Answers, and beside them each prompt with another row's answer."""
         return RatedBatch()
-
-    def quicken(self, trainer: Any, settings: Mapping[str, Any]) -> str:
-        """Packed rows, logits where tokens are trained."""
-        return quicken(trainer)
-
-    def begin(self, trainer: Any, reference: Reference) -> None:
-        """Whom to compare with."""
-        trainer.reference = reference
 
 
 class RatedBatch:

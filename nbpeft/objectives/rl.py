@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.objectives import Measure, Objective, Reference, objectives
-from nbpeft.objectives._policy import quicken
+from nbpeft.objectives._policy import OfPolicy
 from nbpeft.objectives._rl_config import longest_answer, rl_config
 from nbpeft.objectives._rollouts import Prompts, Writer, asked_of
 from nbpeft.request import LossOn
@@ -25,7 +25,7 @@ EQUAL = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class RL(Objective):
+class RL(OfPolicy):
     """RLOO or GRPO, on one copy of the weights."""
 
     reward: Weighted | None = None
@@ -85,14 +85,10 @@ class RL(Objective):
         """Prompts as they are."""
         return Prompts()
 
-    def quicken(self, trainer: Any, settings: Mapping[str, Any]) -> str:
-        """Packed answers, prompts once, logits where tokens were sampled."""
-        return quicken(trainer)
-
     def begin(self, trainer: Any, reference: Reference) -> None:
         """Who answers, and whom to stay near to."""
         args = trainer.args
-        trainer.reference = reference
+        super().begin(trainer, reference)
         trainer.writer = Writer(
             model=trainer.model,
             tokenizer=trainer.processing_class,

@@ -93,7 +93,7 @@ def test_the_forward_is_the_adapter_s_own(planted, monkeypatch, dtype, room):
         with together(planted.model, mounts):
             got = planted.model(ids.repeat(5, 1)).logits
     # In bf16 a product's rounding may hang on the number of rows: not on every CPU, on some.
-    near = 1e-4 if dtype == torch.float32 else 0.05 * float(expected[0].abs().max())
+    near = 1e-4 if dtype == torch.float32 else 0.02 * float(expected[0].abs().max())
     torch.testing.assert_close(got, torch.cat(expected), rtol=1e-4, atol=near)
     assert (expected[0] - expected[1]).abs().max() > 0.1
 

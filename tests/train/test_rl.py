@@ -301,3 +301,20 @@ def test_a_reward_adapter_s_scores_are_those_of_its_rater(tune, monkeypatch):
     rater = Rater(session, handle, session.record(handle, "rater"), tune.tokenizer)
     for texts, scores in seen:  # also while the policy had moved
         assert rater.rate(texts) == pytest.approx(scores, abs=1e-5)
+
+
+def test_from_sft_by_a_reward_model_to_rl(tune):
+    """The chain of InstructGPT by `--from`, and who came from whom."""
+    likes = nbpeft.load_data("polite")
+    words = {"data": nbpeft.load_data("ratings"), "max_steps": 6, "learning_rate": 1e-3}
+    tune("first", objective="sft", **words)
+    tune("taste", objective="reward", **words | {"data": likes}, from_="first")
+    run = tune("last", **SMALL | {"max_steps": 1}, reward="taste", from_="first")
+    adapters = nbpeft.adapters()
+    assert [adapters[name].parent for name in ("first", "taste", "last")] == [
+        None, "first@1", "first@1",
+    ]  # fmt: skip
+    assert repr(adapters).count("first@1") == 2
+    assert run.metrics["KL"] == pytest.approx(0, abs=1e-3)  # to the adapter, not to the base
+    ends = [logits(nbpeft.attach(name, model=tune.model)) for name in ("first", "last")]
+    assert not torch.equal(*ends)
