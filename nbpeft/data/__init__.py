@@ -6,7 +6,7 @@
 one fits; `splitting` holds some out, with copies of a row on one side, and makes judgements of one
 kind of another; `tokens` writes rows for the model and marks the tokens to train; `signals` say
 what an objective learns from; `looking` shows it all before a run; `hosting` writes rows for
-services that tune elsewhere. `prepare` goes the whole way, `ready` has a function for each signal,
+services that tune elsewhere. `prepare` goes the whole way, `tokenize` for answers to imitate,
 `prompts` takes rows as questions, `examples` as what is shown before a question. Importing this
 package is light: torch, transformers, datasets and pandas are imported where they are used.
 """
@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from nbpeft.data.finding.mix import Mix, read_mix
 from nbpeft.data.finding.sources import Source, read
-from nbpeft.data.prepare import Rows
+from nbpeft.data.prepare import Rows, prepare, tokenize
 from nbpeft.data.prompts import prompts
-from nbpeft.data.ready import asked, labelled, preferences, ratings, texts, tokenize
 from nbpeft.data.tokens.rendering import PLAIN_TEMPLATE, Rendering, default_rendering
 
 __all__ = [
@@ -26,14 +25,10 @@ __all__ = [
     "Rendering",
     "Rows",
     "Source",
-    "asked",
     "default_rendering",
-    "labelled",
-    "preferences",
+    "prepare",
     "prompts",
-    "ratings",
     "read",
     "read_mix",
-    "texts",
     "tokenize",
 ]

@@ -13,6 +13,8 @@ from nbpeft.data.finding.mix import Mix
 from nbpeft.data.finding.sources import Source
 from nbpeft.data.prompts import prompt_and_answer
 from nbpeft.data.reading.examples import Labelled, texts_of
+from nbpeft.data.reading.formats import SFT
+from nbpeft.data.signals.answers import Answers
 from nbpeft.data.signals.base import Signal
 from nbpeft.data.splitting.findings import notes_on_copies, notes_on_reading
 from nbpeft.data.splitting.parts import Part, split
@@ -21,6 +23,7 @@ from nbpeft.data.tokens.encode import encode_parts
 from nbpeft.data.tokens.rendering import Rendering, undisturbed
 from nbpeft.errors import DataError
 from nbpeft.quiet import quiet
+from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,7 +41,7 @@ class Rows:
     train: Dataset
     """Columns input_ids and labels: lists of int of one length, -100 where nothing is trained.
 
-    Beside them, or in place of labels, what the functions of `nbpeft.data.ready` say. For an
+    Beside them, or in place of labels, what the entries of `nbpeft.data.signals` say. For an
     encoder-decoder the prompt's tokens and the answer's, of different lengths.
     """
     held_out: Dataset | None
@@ -63,11 +66,11 @@ def prepare(
     source: Source | Mix,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    columns: Mapping[str, str] | None,
-    eval: float | int | Source | Mix | None,
+    columns: Mapping[str, str] | None = None,
+    eval: float | int | Source | Mix | None = None,
     max_length: int,
 ) -> Rows:
-    """Read, check, split and tokenize rows of a signal.
+    """Read, check, split and tokenize rows of a signal, which says what columns they get.
 
     The tokenizer is left as it was. Rows beyond about 50 MB are kept in a temporary file for as
     long as the data set that maps it.
@@ -127,6 +130,48 @@ def digest_of(rendering: Rendering, tokenizer: PreTrainedTokenizerBase) -> Any:
     if rendering.kind == "chat":
         digest.update(str(tokenizer.chat_template).encode())
     return digest
+
+
+def tokenize(
+    source: Source | Mix,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    formats: tuple[str, ...] = SFT,
+    columns: Mapping[str, str] | None = None,
+    eval: float | int | Source | Mix | None = None,
+    max_length: int,
+    loss_on: LossOn = "answers",
+    apart: bool = False,
+) -> Rows:
+    """Answers to imitate, or raw text: input_ids, and labels of the tokens to train.
+
+    The tokenizer is left as it was. Rows beyond about 50 MB are kept in a temporary file for as
+    long as the data set that maps it.
+
+    Args:
+        formats: names in `formats.FORMATS` that the objective can train on.
+        columns: a format's column name to the user's, such as {"prompt": "question"}; in a mix,
+            for the sources that have such columns.
+        eval: rows to hold out: a share in (0, 1), a count, 0 for none, or rows of their own.
+            None: the source's own held-out split, else 10%, at most 200 rows. Of a mix, each
+            source gives its part; copies of a row are held out together or not at all.
+        max_length: tokens of a row; longer ones keep their start.
+        loss_on: which tokens are trained; raw text is trained whole.
+        apart: whether rows are for an encoder-decoder: the prompt as input_ids, the answer as
+            labels, each of at most `max_length` tokens.
+
+    Raises:
+        DataError: no format fits or several do, a row can't be trained on, nothing is left, or
+            no answer's end token is trained.
+    """
+    return prepare(
+        Answers(formats=formats, loss_on=loss_on, apart=apart),
+        source,
+        tokenizer,
+        columns=columns,
+        eval=eval,
+        max_length=max_length,
+    )
 
 
 def _sample_prompts(parts: Sequence[Part]) -> tuple[str | list[dict[str, Any]], ...]:

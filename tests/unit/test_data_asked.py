@@ -6,11 +6,12 @@ from typing import Any
 
 import datasets
 import pytest
+from signals import asked
 from test_data_labelled import bracketed
 from test_data_preferences import assistant, user
 from test_data_tokenizers import CHATML, byte_tokenizer
 
-from nbpeft.data import Rows, asked, read
+from nbpeft.data import Rows, read
 from nbpeft.errors import DataError
 
 

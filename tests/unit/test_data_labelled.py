@@ -6,10 +6,11 @@ from typing import Any
 
 import datasets
 import pytest
+from signals import labelled
 from test_data_tokenizers import byte_tokenizer
 from tokenizers import processors
 
-from nbpeft.data import Rows, labelled, read
+from nbpeft.data import Rows, read
 from nbpeft.errors import DataError
 
 

@@ -7,11 +7,12 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from signals import preferences, texts
 from test_data_preferences import marked
 from test_data_tokenizers import CHATML, byte_tokenizer
 
 import nbpeft
-from nbpeft.data import preferences, read, texts
+from nbpeft.data import read
 from nbpeft.data.looking.look import Look, look
 from nbpeft.data.signals import SIGNALS, Labels, Preferences, Prompts, Ratings, Signal, Texts
 from nbpeft.errors import DataError

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from signals import preferences
 from test_data_tokenizers import CHATML, byte_tokenizer, trained
 
-from nbpeft.data import Rows, preferences, read
+from nbpeft.data import Rows, read
 from nbpeft.errors import DataError
 
 

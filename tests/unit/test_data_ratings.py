@@ -6,10 +6,11 @@ from typing import Any
 
 import datasets
 import pytest
+from signals import ratings
 from test_data_preferences import assistant, marked, user
 from test_data_tokenizers import CHATML, byte_tokenizer, trained
 
-from nbpeft.data import Rows, ratings, read
+from nbpeft.data import Rows, read
 from nbpeft.errors import DataError
 
 

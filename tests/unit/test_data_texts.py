@@ -6,9 +6,10 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from signals import texts
 from test_data_tokenizers import byte_tokenizer
 
-from nbpeft.data import Rows, read, texts
+from nbpeft.data import Rows, read
 from nbpeft.data.tokens import encode
 from nbpeft.errors import DataError
 

@@ -33,7 +33,11 @@ HOW = {
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts(Signal):
-    """A prompt, and whatever else its row holds to judge an answer by."""
+    """A prompt, and whatever else its row holds to judge an answer by.
+
+    Rows get input_ids as `Rendering.prompt_ids` has them, `prompt`, a string or messages of role
+    and content (for all rows, where any has them), and their other columns as they are.
+    """
 
     formats: tuple[str, ...] = ASKED
     max_new_tokens: int = 0

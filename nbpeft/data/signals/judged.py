@@ -18,7 +18,12 @@ from nbpeft.errors import quoted
 
 @dataclass(frozen=True, kw_only=True)
 class Preferences(Answers):
-    """A better and a worse answer to a prompt."""
+    """A better and a worse answer to a prompt.
+
+    Rows get input_ids and labels of the prompt with the chosen one, rejected_input_ids and
+    rejected_labels with the other, and `shared`, how many tokens both begin with that have no
+    label. Thumbs and marks are made into pairs. Answers beyond `max_length` keep their start.
+    """
 
     formats: tuple[str, ...] = PREFERENCES
 
@@ -54,7 +59,10 @@ class Preferences(Answers):
 
 @dataclass(frozen=True, kw_only=True)
 class Ratings(Preferences):
-    """An answer to a prompt, with a thumb up or down."""
+    """An answer to a prompt, with a thumb up or down.
+
+    Rows get input_ids, labels of the answer, and `good`. Pairs and marks are made into thumbs.
+    """
 
     formats: tuple[str, ...] = RATINGS
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(Signal):
-    """A text, and a label among at least two."""
+    """A text, and a label among at least two.
+
+    Rows get input_ids, framed as the tokenizer does, and `label`, a number: in the order of a
+    `datasets.ClassLabel`, else of the numbers or the alphabet; `Rows.label_names` has the names.
+    """
 
     formats: tuple[str, ...] = LABELLED
 
