@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft import data
 from nbpeft.architectures import Architecture, architecture_of, window_of
-from nbpeft.coerce import coerce
 from nbpeft.config import settings as configured
+from nbpeft.defaults import own
 from nbpeft.errors import DataError, ModelError, RequestError
 from nbpeft.guard import process_state_kept
 from nbpeft.heading import trained
@@ -20,7 +20,7 @@ from nbpeft.methods import Method, methods
 from nbpeft.objectives import Objective, objectives
 from nbpeft.optimizers import check_optimizer, optimizer_notes
 from nbpeft.places import Place, places
-from nbpeft.places.budget import UNKNOWN, seconds_of
+from nbpeft.places.budget import UNKNOWN
 from nbpeft.plan import Plan
 from nbpeft.quiet import quiet
 from nbpeft.registry import check_pair
@@ -29,7 +29,7 @@ from nbpeft.session.models import Found, Handle, find_model, find_tokenizer
 from nbpeft.session.names import check_name
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
-from nbpeft.settings import Fields, Layer, Settings, resolve
+from nbpeft.settings import Fields, Settings, resolve
 from nbpeft.standing import counting, standing, wanted
 from nbpeft.surrounding import refuse_signals, surroundings
 
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from nbpeft.data import Rows
     from nbpeft.mounts import Outputs
-
-DEFAULT_MAX_LENGTH = 1024
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
             method,
             objective,
             configured=configured().defaults,
-            own=_own(handle.root, request),
+            own=own(handle.root, request),
             inherited=inherited(parent, resumed),
         )
         _check_trainer(objective, chosen, handle.root)
@@ -205,55 +203,6 @@ def _not_trained(root: nn.Module, objective: Objective, architecture: Architectu
     if "causal logits" in objective.gives and architecture == "encoder":
         advice += ", and one that writes is loaded with AutoModelForCausalLM.from_pretrained"
     return f"{type(root).__name__} {what}, which {objective.name} doesn't train: {advice}."
-
-
-def _own(root: nn.Module, request: Request) -> Layer:
-    """What nbpeft sets by the model and its device, below the method's own defaults."""
-    import torch
-
-    parameter = next(root.parameters())
-    cuda = parameter.device.type == "cuda"
-    bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    return Layer(
-        f"nbpeft, for {parameter.device.type}",
-        {
-            "bf16": bf16,
-            "fp16": cuda and not bf16,
-            # Trades a fifth of the speed for memory that a LoRA mostly has; TRL turns it on.
-            "gradient_checkpointing": False,
-            "max_length": default_max_length(root),
-            **_limit(request),
-        },
-    )
-
-
-def _limit(request: Request) -> dict[str, int]:
-    """As many steps as the time allows, where nothing else limits a run with a budget."""
-    if request.budget is None:
-        return {}
-    seconds_of(request.budget)
-    given = request.given().keys() | configured().defaults.keys()
-    return {} if given & LIMITS else {"max_steps": UNKNOWN}
-
-
-LIMITS = {"epochs", "num_train_epochs", "max_steps"}
-
-
-def default_max_length(root: nn.Module | None) -> int:
-    """Tokens a row where nothing else is said: what the model can read, or DEFAULT_MAX_LENGTH."""
-    window = None if root is None else window_of(root)
-    return min(DEFAULT_MAX_LENGTH, window or DEFAULT_MAX_LENGTH)
-
-
-def row_length(given: Any, reader: nn.Module | None) -> int:
-    """Tokens a row as a run would cut it: as given, by `%config`, or by the model."""
-    wanted = configured().defaults.get("max_length") if given is None else given
-    if wanted is None:
-        return default_max_length(reader)
-    length: int = coerce("max_length", wanted, int)
-    if length <= 0:
-        raise RequestError(f"max_length must be above 0, not {length}.")
-    return length
 
 
 def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> None:

@@ -104,8 +104,9 @@ def evaluate(
     from nbpeft.coerce import coerce
     from nbpeft.comparison.losses import losses
     from nbpeft.data import read_mix
+    from nbpeft.defaults import row_length
     from nbpeft.objectives import objectives
-    from nbpeft.prepare import refuse_model, row_length
+    from nbpeft.prepare import refuse_model
     from nbpeft.session import current
 
     session, handle = current(), handle_of(model)

@@ -47,8 +47,8 @@ def look(
     from nbpeft.data import read_mix
     from nbpeft.data.looking.look import look as look_
     from nbpeft.data.signals import signal_of
+    from nbpeft.defaults import row_length
     from nbpeft.objectives import objectives
-    from nbpeft.prepare import row_length
 
     tokenizer = tokenizer_of(tokenizer)
     if isinstance(eval, int | float):

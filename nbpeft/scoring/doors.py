@@ -7,8 +7,8 @@ from typing import Any
 
 from nbpeft import data as data_
 from nbpeft import variables
+from nbpeft.defaults import row_length
 from nbpeft.errors import RequestError
-from nbpeft.prepare import row_length
 from nbpeft.scoring.rater import Rater
 from nbpeft.scoring.request import ScoreRequest
 from nbpeft.scoring.result import Pairs, Predictions, Scores

@@ -13,11 +13,11 @@ from architectures import outputs
 import nbpeft
 from nbpeft.architectures import window_of
 from nbpeft.config import settings
+from nbpeft.defaults import default_max_length
 from nbpeft.errors import ModelError, RequestError
 from nbpeft.methods import Material, methods
 from nbpeft.objectives import objectives
 from nbpeft.objectives.sft import SFT
-from nbpeft.prepare import default_max_length
 from nbpeft.session.fingerprint import fingerprint
 
 TRAINED = ("llama", "gpt2", "t5")

@@ -29,6 +29,7 @@ LAYERS = (
     {"data", "feedback", "methods", "objectives", "places", "session", "settings", "tiny"},
     {
         "chains",
+        "defaults",
         "prepare",
         "recording",
         "scoring",
