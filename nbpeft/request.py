@@ -24,6 +24,10 @@ FitCheck = Literal["check", "off"]
 """Whether it is looked beforehand if a run fits into memory."""
 
 
+Baseline = Literal["on", "off"]
+"""Whether a run is compared with one on the rows' own answers alone."""
+
+
 def option(
     help: str,
     default: Any = None,
@@ -95,6 +99,39 @@ class Request:
     )
     rounds: int | None = option(
         "how often an answer is criticized and revised, for constitution; once by default",
+        shown="N",
+        signal=True,
+    )
+    context: str | list[dict[str, Any]] | None = option(
+        "what is to hold without being said, for context-distillation: a text, or a list of "
+        "examples with prompt and completion; %%distill takes it from its body",
+        shown="TEXT",
+        signal=True,
+    )
+    turns: int | None = option(
+        "how many answers a conversation has through which the context is to hold; 1 by default",
+        shown="N",
+        signal=True,
+    )
+    teacher: str | None = option(
+        "who is learned from, for knowledge-distillation: another model's variable, a path, "
+        "hub:owner/name, or an adapter of this model",
+        shown="X",
+        signal=True,
+    )
+    baseline: Baseline | None = option(
+        "whether the student is also trained without the teacher, as NAME-labels, on the same "
+        "rows for as many steps, to be compared; on by default where rows have answers",
+        shown="on|off",
+        signal=True,
+    )
+    keep: str | None = option(
+        "rows of what is to stay as it was: their loss before and after is told",
+        shown="X",
+        signal=True,
+    )
+    count: int | None = option(
+        "how many prompts the model writes itself, where the data are auto (200)",
         shown="N",
         signal=True,
     )

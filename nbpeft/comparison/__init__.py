@@ -1,8 +1,9 @@
 """The same prompts put to several adapters: a row a prompt, a column an adapter.
 
 `request` says what can be asked for, `questions` finds the prompts, `baselines` what the base is
-given in place of training, `prompting` puts it around them; `columns` says who answers, `asking`
-which of them go into one generate, `answers` generates, `figures` and `result` are what comes out.
+given in place of training (`nbpeft.data.prompting` puts it around them); `columns` says who
+answers, `asking` which of them go into one generate, `answers` generates, `figures` and `result`
+are what comes out.
 """
 
 from nbpeft.comparison.asking import compare

@@ -10,9 +10,9 @@ from nbpeft.architectures import architecture_of
 from nbpeft.comparison.answers import BATCH, ROWS, Answers, Sampling, answer
 from nbpeft.comparison.columns import Column, check_window, columns_of
 from nbpeft.comparison.figures import Figures, held_out_loss, hits, same_rows
-from nbpeft.comparison.prompting import PLAIN, Way, answer_in
 from nbpeft.comparison.request import Prompt
 from nbpeft.comparison.result import Comparison
+from nbpeft.data.prompting import PLAIN, Way, answer_in
 from nbpeft.errors import ModelError, RequestError
 from nbpeft.guard import random_state, restore_random_state
 from nbpeft.quiet import quiet

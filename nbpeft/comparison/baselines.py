@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import data as data_
-from nbpeft.comparison.prompting import Way, questions_in
 from nbpeft.comparison.request import CompareRequest, Prompt
 from nbpeft.data.examples import Shot, examples_of, examples_trained_on, training_parts
+from nbpeft.data.prompting import Way, questions_in
 from nbpeft.data.reading.shapes import shown as shown_name
 from nbpeft.data.signals import signal_of
 from nbpeft.errors import DataError, RequestError, listed, quoted

@@ -8,9 +8,9 @@ from typing import Any
 
 from nbpeft.architectures import architecture_of, window_of
 from nbpeft.comparison.answers import Sampling
-from nbpeft.comparison.prompting import PLAIN, Way
 from nbpeft.comparison.request import Prompt
 from nbpeft.data import Rendering, default_rendering
+from nbpeft.data.prompting import PLAIN, Way
 from nbpeft.errors import RequestError
 from nbpeft.session.models import Handle
 from nbpeft.session.record import Record

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.comparison.figures import Figures
-from nbpeft.comparison.prompting import answer_in
+from nbpeft.data.prompting import answer_in
 from nbpeft.rendering import (
     Marked,
     Span,

@@ -181,7 +181,11 @@ def _line(option: dataclasses.Field[Any]) -> str:
     default = option.default if isinstance(option.default, str) else None
     text = option.metadata["help"] + (f" (default: {default})" if default else "")
     return textwrap.fill(
-        text, WIDTH, initial_indent=flag.ljust(COLUMN) + " ", subsequent_indent=" " * (COLUMN + 1)
+        text,
+        WIDTH,
+        initial_indent=flag.ljust(COLUMN) + " ",
+        subsequent_indent=" " * (COLUMN + 1),
+        break_on_hyphens=False,
     )
 
 

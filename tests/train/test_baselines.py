@@ -7,7 +7,7 @@ import pytest
 import nbpeft
 from nbpeft import variables
 from nbpeft.comparison import answers
-from nbpeft.comparison.prompting import THINK
+from nbpeft.data.prompting import THINK
 from nbpeft.errors import DataError, RequestError
 
 PROMPTS = ["Who are you?", "What is the capital of the river land?"]

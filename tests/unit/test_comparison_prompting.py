@@ -11,10 +11,10 @@ from test_data_tokenizers import CHATML, byte_tokenizer
 
 from nbpeft.comparison import Comparison, Figures
 from nbpeft.comparison.baselines import ways
-from nbpeft.comparison.prompting import FOLDED, PLAIN, THINK, Way, answer_in
 from nbpeft.comparison.request import CompareRequest
 from nbpeft.data import PLAIN_TEMPLATE, Rendering
 from nbpeft.data.examples import Shot
+from nbpeft.data.prompting import FOLDED, PLAIN, THINK, Way, answer_in
 from nbpeft.errors import RequestError
 
 CHAT, JOIN = Rendering("chat"), Rendering("join")

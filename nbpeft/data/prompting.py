@@ -1,4 +1,4 @@
-"""A way of asking: what is put around each prompt of a column, in place of training.
+"""A way of asking: what is put around each prompt, in place of training or to learn from it.
 
 Examples in the context (Brown et al. 2020, arXiv:2005.14165), a system prompt, or the request to
 reason first (Kojima et al. 2022, arXiv:2205.11916). Chats get messages; what is read as plain text
@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.comparison.request import Prompt
-from nbpeft.data import Rendering
-from nbpeft.data.tokens.rendering import template_errors
+from nbpeft.data.prompts import Prompt
+from nbpeft.data.tokens.rendering import Rendering, template_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +32,7 @@ FOLDED = (
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """What is put around each prompt of a column; nothing, unless it is said what."""
+    """What is put around each prompt; nothing, unless it is said what."""
 
     label: str = ""
     """What the column is called after the base: '3 shots'."""
