@@ -10,26 +10,24 @@ arXiv:1604.06174).
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from nbpeft.guard import Guard
 from nbpeft.seam.casting import frozen, multiplied_by, plain
 
 CHUNK = 256
 """Rows whose logits are there at once: enough for the products to run at full speed."""
 
 Reduction = Callable[..., torch.Tensor]
-"""(logits (rows, V) fp32, what goes with the rows …) -> a value a row."""
+"""(logits (rows, V) fp32, what goes with the rows …) -> a value a row (rows,), or several (rows, n)
+of which the first alone has a gradient, and the others are figures beside it."""
 
 
 def token_log_probs(
@@ -164,6 +162,44 @@ class _FrozenHead(torch.autograd.Function):
         return mine, None, None, None, None, None, None
 
 
+class _OnePass(torch.autograd.Function):
+    """Values of rows' logits, and the gradients of their first in `hidden`, chunk by chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        logits_of: Callable[[torch.Tensor], torch.Tensor],
+        reduction: Reduction,
+        chunk: int,
+        *aligned: torch.Tensor,
+    ) -> torch.Tensor:
+        gradient = torch.empty_like(hidden)
+        made = []
+        for start in range(0, len(hidden), chunk):
+            here = slice(start, start + chunk)
+            rows = hidden[here].detach().requires_grad_()
+            with torch.enable_grad():
+                values = reduction(logits_of(rows), *(other[here] for other in aligned))
+                # A row's value is of its own logits alone, so the sum's gradient is each row's.
+                (gradient[here],) = torch.autograd.grad(_first(values).sum(), rows)
+            made.append(values.detach())
+        ctx.save_for_backward(gradient)
+        return torch.cat(made)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+        (gradient,) = ctx.saved_tensors
+        mine = (_first(upstream).unsqueeze(-1) * gradient).to(gradient.dtype)
+        return (mine, None, None, None, *[None] * (len(ctx.needs_input_grad) - 4))
+
+
+def _first(values: torch.Tensor) -> torch.Tensor:
+    """(rows,) the value that has a gradient."""
+    return values if values.ndim == 1 else values[:, 0]
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """How a causal language model makes logits of the hidden states of its body."""
@@ -208,98 +244,17 @@ class Head:
         *aligned: torch.Tensor,
         chunk: int = CHUNK,
     ) -> torch.Tensor:
-        """Any other value of each row's logits (a divergence from a teacher's); see `reduced`."""
-        return reduced(
-            lambda rows: self.logits(rows).float(), reduction, hidden, *aligned, chunk=chunk
-        )
+        """Any other value of each row's logits (a divergence from a teacher's); see `reduced`.
 
+        Where the output layer is frozen, a chunk's gradient is computed while its logits are there.
+        """
 
-CAPS = ("final_logit_softcapping", "logits_soft_cap")
-"""Where configs keep a soft cap: Gemma 2 and later, NanoChat; RecurrentGemma."""
-SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
-"""Where they keep a factor on the logits: Cohere, Granite (which divides by it), Falcon-H1, …"""
+        def logits_of(rows: torch.Tensor) -> torch.Tensor:
+            return self.logits(rows).float()
 
-
-def head_of(model: nn.Module) -> Head | None:
-    """How a causal language model makes its logits; None where it isn't a linear layer's product.
-
-    `model` is transformers' own or PEFT's around it, with whatever adapter is attached. What the
-    config says is tried out on a few tokens: the body called by itself must give what the model
-    hands to its output layer, and known products must become the same logits here and there. So an
-    architecture with a step of its own in between is found out, whatever its name. Leaves nothing
-    changed. Not under FakeTensorMode: there is nothing to compare.
-    """
-    root: Any = model
-    if isinstance(model, PeftModel):
-        if model.active_peft_config.is_prompt_learning:
-            return None  # its forward puts a prompt before the tokens
-        root = model.get_base_model()
-    body, lm_head = root.base_model, root.get_output_embeddings()
-    if body is root or lm_head is None:
-        return None
-    with Guard(root), torch.no_grad():
-        root.eval()
-        seen = _look(root, body, lm_head)
-    return next(
-        (head for head in _candidates(root, body, lm_head) if seen and seen.fits(head)), None
-    )
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What a model was seen to do with a few tokens."""
-
-    alone: torch.Tensor
-    """What its body gives by itself, (1, tokens, d)."""
-    handed: torch.Tensor
-    """What the output layer is given, (1, tokens, d)."""
-    products: torch.Tensor
-    """What the output layer was made to answer, (1, tokens, V)."""
-    logits: torch.Tensor
-    """What the model made of that."""
-
-    def fits(self, head: Head) -> bool:
-        """Whether the head does the same, but for rounding."""
-        made = shaped(self.products.float(), head.softcap, head.scale)
-        return _close(self.alone, self.handed) and _close(made, self.logits)
-
-
-def _look(root: Any, body: nn.Module, lm_head: nn.Module) -> _Look | None:
-    """Run the model once with an output layer that answers with known products."""
-    seen: dict[str, torch.Tensor] = {}
-
-    def answer(_module: nn.Module, given: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        # From far below to far above any cap, so that each step leaves its mark.
-        known = torch.linspace(-96, 96, output.shape[-1], device=output.device).to(output.dtype)
-        seen["handed"], seen["products"] = given[0], known.expand_as(output)
-        return seen["products"].clone()  # what follows may write into it
-
-    ids = torch.arange(1, 9, device=next(root.parameters()).device).unsqueeze(0)
-    hook = lm_head.register_forward_hook(answer)
-    try:
-        logits = root(input_ids=ids, use_cache=False).logits
-    finally:
-        hook.remove()
-    if not seen:
-        return None
-    alone = body(input_ids=ids, use_cache=False).last_hidden_state
-    return _Look(alone, logits=logits, **seen)
-
-
-def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
-    if one.shape != other.shape:
-        return False
-    # Coarser than the rounding of a few steps in the model's precision, finer than any constant.
-    tolerance = 4 * max(torch.finfo(t.dtype).eps for t in (one, other))
-    one, other = one.float(), other.float()
-    return bool((one - other).abs().max() <= tolerance * other.abs().max())
-
-
-def _candidates(root: Any, body: nn.Module, lm_head: nn.Module) -> Iterator[Head]:
-    """Heads after what the config says, the most likely first."""
-    config = root.config.get_text_config(decoder=True).to_dict()
-    said = [config[name] for name in SCALES if config.get(name)]
-    scales = dict.fromkeys([*said, *(1 / scale for scale in said), 1.0])
-    caps = dict.fromkeys([*(config[name] for name in CAPS if config.get(name)), None])
-    for softcap, scale in itertools.product(caps, scales):
-        yield Head(body, lm_head, softcap, scale)
+        if self.frozen and torch.is_grad_enabled() and hidden.requires_grad:
+            made: torch.Tensor = _OnePass.apply(  # type: ignore[no-untyped-call]
+                hidden, logits_of, reduction, chunk, *aligned
+            )
+            return made
+        return reduced(logits_of, reduction, hidden, *aligned, chunk=chunk)

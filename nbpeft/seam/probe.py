@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 
 from nbpeft.guard import Guard, configs_of
 from nbpeft.seam.attention import Attention
-from nbpeft.seam.head import head_of
+from nbpeft.seam.finding import head_of
 from nbpeft.seam.packing import NOT_TRAINED, Branched, Packed, Padded
 from nbpeft.seam.scores import Scorer
 
@@ -129,7 +129,7 @@ def branches(choice: Choice, autocast: Autocast, longest: int | None) -> bool:
         device = root.get_input_embeddings().weight.device
         found = []
         for layout in (Packed(), Branched()):
-            batch = _moved(layout(rows), device)
+            batch = moved(layout(rows), device)
             with choice.scorer.over(batch):
                 found.append(choice.scorer.scores(batch))
     off = float((found[0] - found[1]).abs().max())
@@ -145,7 +145,7 @@ def _after(ids: list[int]) -> list[int]:
     return [NOT_TRAINED] * SHARED + ids[SHARED:]
 
 
-def _moved(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def moved(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
 
@@ -240,7 +240,7 @@ class _Trial:
         return any(p.element_size() < 4 for p in self.model.parameters())
 
     def _here(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return _moved(batch, self._device)
+        return moved(batch, self._device)
 
 
 def _soft(model: nn.Module) -> bool:

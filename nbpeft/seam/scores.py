@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nbpeft.seam.attention import Attention
-    from nbpeft.seam.head import Head
+    from nbpeft.seam.head import Head, Reduction
 
 READ = ("input_ids", "attention_mask", "position_ids")
 """What of a batch the body reads."""
@@ -31,6 +31,16 @@ class Scores(Protocol):
 
     def scores(self, batch: dict[str, Any]) -> torch.Tensor:
         """(trained tokens) fp32, nats; none for a batch that trains nothing."""
+
+    def values(
+        self, batch: dict[str, Any], reduction: Reduction, *aligned: torch.Tensor
+    ) -> torch.Tensor:
+        """(trained tokens, …) fp32: another value of the logits that stand before each.
+
+        Args:
+            reduction: as `nbpeft.seam.head` has it.
+            aligned: what it takes beside the logits, a row a trained token.
+        """
 
 
 @dataclass(frozen=True)
@@ -47,16 +57,21 @@ class Whole:
 
     def scores(self, batch: dict[str, Any]) -> torch.Tensor:
         """As `Scores` has it."""
-        import torch
+        from nbpeft.seam.head import log_prob
 
+        return self.values(batch, log_prob, batch["labels"])
+
+    def values(
+        self, batch: dict[str, Any], reduction: Reduction, *aligned: torch.Tensor
+    ) -> torch.Tensor:
+        """As `Scores` has it."""
         ids = batch["input_ids"]
         logits = self.model(
             input_ids=ids, attention_mask=batch["attention_mask"], use_cache=False
         ).logits
         # A soft prompt's own positions come first.
         wanted = logits[:, -ids.shape[1] :].flatten(0, 1).index_select(0, batch["scored"])
-        logs = torch.log_softmax(wanted.float() / self.temperature, -1)
-        return logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
+        return reduction(wanted.float() / self.temperature, *aligned)
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,16 @@ class Scorer:
 
     def scores(self, batch: dict[str, Any]) -> torch.Tensor:
         """(trained tokens) fp32, nats; none for a batch that trains nothing."""
+        return self.head.log_probs(self._hidden(batch), batch["labels"])
+
+    def values(
+        self, batch: dict[str, Any], reduction: Reduction, *aligned: torch.Tensor
+    ) -> torch.Tensor:
+        """As `Scores` has it; logits are there a chunk at a time."""
+        return self.head.reduce(reduction, self._hidden(batch), *aligned)
+
+    def _hidden(self, batch: dict[str, Any]) -> torch.Tensor:
+        """(trained tokens, d) what the output layer is given."""
         given = {name: batch[name] for name in READ if name in batch}
         hidden = self.head.body(**given, use_cache=False).last_hidden_state
-        wanted = hidden.flatten(0, 1).index_select(0, batch["scored"])
-        return self.head.log_probs(wanted, batch["labels"])
+        return hidden.flatten(0, 1).index_select(0, batch["scored"])

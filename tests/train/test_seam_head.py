@@ -12,8 +12,12 @@ from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nbpeft.seam.attention import Attention
 from nbpeft.seam.casting import frozen_in_fast_dtype
-from nbpeft.seam.head import head_of, token_log_probs
+from nbpeft.seam.finding import head_of
+from nbpeft.seam.head import token_log_probs
+from nbpeft.seam.packing import Packed, Padded
+from nbpeft.seam.scores import Scorer, Whole
 
 ROWS, WIDTH, WORDS = 50, 16, 90
 CHUNK = 16  # so that the last chunk isn't full
@@ -319,3 +323,47 @@ def test_a_fast_copy_of_the_output_layer_is_what_is_multiplied_by(monkeypatch):
         inside = head.log_probs(hidden, targets)
     assert torch.equal(inside, token_log_probs(hidden, weight.bfloat16(), targets))
     assert torch.equal(head.log_probs(hidden, targets), token_log_probs(hidden, weight, targets))
+
+
+def test_of_several_values_the_first_has_the_gradient():
+    head = head_of(architectures.build("gemma").requires_grad_(False))
+    assert head.frozen
+    targets = torch.arange(14)
+    hidden = torch.randn(14, architectures.WIDTH, requires_grad=True)
+    calls = []
+
+    def two(logits, labels):
+        calls.append(len(logits))
+        own = torch.log_softmax(logits, -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+        return torch.stack([own, 2 * own.detach()], -1)
+
+    values = head.reduce(two, hidden, targets, chunk=4)
+    weights = torch.arange(14.0)
+    (mine,) = gradients((weights * values[:, 0]).sum() + values[:, 1].sum(), None, hidden)
+    assert calls == [4, 4, 4, 2]  # never again in backward
+    whole = two(head.logits(hidden), targets)
+    assert near(values, whole)
+    (theirs,) = gradients((weights * whole[:, 0]).sum(), None, hidden)
+    assert near(mine, theirs, 1e-5)
+
+
+def test_values_of_a_batch_are_those_of_its_logits():
+    model = architectures.build("llama").requires_grad_(False)
+    rows = [{"input_ids": [5, 6, 7, 8], "labels": [-100, -100, 7, 8]},
+            {"input_ids": [9, 10], "labels": [-100, 10]}]  # fmt: skip
+    beside = torch.tensor([1.0, 2.0, 3.0])
+
+    def reduction(logits, scale):
+        return scale * logits.logsumexp(-1)
+
+    found = []
+    for layout, scorer in (
+        (Packed(), Scorer(head_of(model), Attention(model))),
+        (Padded(0), Scorer(head_of(model), Attention(model))),
+        (Padded(0), Whole(model)),
+    ):
+        batch = layout(rows)
+        with torch.no_grad(), scorer.over(batch):
+            found.append(scorer.values(batch, reduction, beside))
+    assert near(found[0], found[1], 1e-5)
+    assert near(found[1], found[2], 1e-5)

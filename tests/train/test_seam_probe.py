@@ -17,7 +17,8 @@ from nbpeft.mounts.prompts import PromptMount
 from nbpeft.objectives import objectives
 from nbpeft.seam import attention, probe
 from nbpeft.seam.attention import Attention
-from nbpeft.seam.head import Head, head_of
+from nbpeft.seam.finding import head_of
+from nbpeft.seam.head import Head
 from nbpeft.seam.packing import NOT_TRAINED, Packed, Padded
 from nbpeft.seam.scores import Scorer
 
