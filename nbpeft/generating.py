@@ -10,6 +10,8 @@ from nbpeft.architectures import architecture_of
 if TYPE_CHECKING:
     import torch
 
+    from nbpeft.seam.prefix import Prefix
+
 WORTH_SHARING = 32
 """Tokens that prompts begin with alike, from which on reading them once is quicker."""
 
@@ -52,11 +54,13 @@ def new_tokens(
     *,
     max_new_tokens: int,
     groups: int = 1,
+    prefix: Prefix | None = None,
     **sampling: Any,
 ) -> list[list[int]]:
     """The tokens of the answers of `generate`, up to and with the first end token of each.
 
     Args:
+        prefix: what was read before; used where all prompts begin with it.
         sampling: fields of generation_config that decide how a token is chosen.
     """
     import torch
@@ -66,10 +70,13 @@ def new_tokens(
     apart = architecture_of(model) == "encoder-decoder"
     side = "right" if apart else "left"
     device = next(model.parameters()).device
-    start = shared_start(prompts)
-    most = max(map(len, prompts)) + max_new_tokens
-    worth = len(start) >= WORTH_SHARING
-    cache = read_once(model, start, groups, len(prompts), most) if worth else None
+    if prefix is not None and all(map(prefix.begins, prompts)):
+        start, cache = list(prefix.ids), prefix.copies(len(prompts))
+    else:
+        start = shared_start(prompts)
+        most = max(map(len, prompts)) + max_new_tokens
+        worth = len(start) >= WORTH_SHARING
+        cache = _read_once(model, start, groups, len(prompts), most) if worth else None
     shared = len(start) if cache is not None else 0
     own = [prompt[shared:] for prompt in prompts]
     ids = _padded(own, filler, side)
@@ -141,31 +148,13 @@ def shared_start(prompts: list[list[int]]) -> list[int]:
     return first[: next(alike, most)]
 
 
-def read_once(model: Any, start: list[int], groups: int, rows: int, most: int) -> Any:
-    """The keys and values of `start` for each of a batch's rows; None where that isn't exact.
+def _read_once(model: Any, start: list[int], groups: int, rows: int, most: int) -> Any:
+    """The keys and values of `start` for each of a batch's rows; None where that isn't exact."""
+    from nbpeft.seam.prefix import read
 
-    They are where every layer attends to all that was before, by positions that padding doesn't
-    count in. Not so: windows that padding counts in, once a row has grown to `most` tokens; states
-    of recurrent layers; soft prompts, which a wrapper puts before the text.
-    """
-    import torch
-    from transformers import PreTrainedModel
-    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
-
-    if not isinstance(model, PreTrainedModel) or architecture_of(model) != "decoder":
-        return None
-    if model._is_stateful:
-        return None
-    cache = DynamicCache(config=model.config)
-    for layer in cache.layers:
-        within = type(layer) is DynamicSlidingWindowLayer and most < layer.sliding_window
-        if type(layer) is not DynamicLayer and not within:
-            return None
-    ids = torch.tensor([start] * groups, device=next(model.parameters()).device)
-    model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)  # no logits are wanted
-    if cache.get_seq_length() != len(start):
-        return None
-    cache.batch_repeat_interleave(rows // groups)
+    cache = read(model, start, most, rows=groups)
+    if cache is not None:
+        cache.batch_repeat_interleave(rows // groups)
     return cache
 
 

@@ -60,8 +60,8 @@ class Policy(Measuring):
     def take(self, choice: Choice) -> None:
         """Go the way that was chosen from here on."""
         from nbpeft.seam.packing import Branched, Packed, Padded
-        from nbpeft.seam.probe import branches
         from nbpeft.seam.scores import Whole
+        from nbpeft.seam.sharing import branches
 
         self.choice = choice
         self.scorer = choice.scorer or Whole(self.model)

@@ -48,6 +48,8 @@ class Layout:
     """Of CUDA's kernel: 0 and the end of each row, (rows + 1) int32."""
     keys: Keys | None = None
     """None where each row sees its own tokens only."""
+    prefix: int = 0
+    """Tokens before the sequence, of a cache, that all rows see beside."""
 
     @property
     def key_lengths(self) -> tuple[int, ...]:
@@ -80,6 +82,7 @@ class Attention:
         lengths: Sequence[int],
         starts: torch.Tensor,
         keys: tuple[Sequence[int], torch.Tensor, torch.Tensor] | None = None,
+        prefix: int = 0,
     ) -> Iterator[None]:
         """Inside, forwards and backwards are of one sequence with rows of these lengths.
 
@@ -87,6 +90,7 @@ class Attention:
             starts: (rows) where they begin.
             keys: where rows see tokens of others before their own: how many each sees, where these
                 stand, and where the first of each row is among them.
+            prefix: tokens of a cache (`nbpeft.seam.prefix`) that all rows see beside.
         """
         from transformers import AttentionInterface
 
@@ -96,7 +100,7 @@ class Attention:
         if keys is not None:
             of_keys, places, firsts = keys
             seen_by = Keys(tuple(of_keys), places, _ends(firsts, sum(of_keys)))
-        _now.append(Layout(tuple(lengths), _ends(starts, sum(lengths)), seen_by))
+        _now.append(Layout(tuple(lengths), _ends(starts, sum(lengths)), seen_by, prefix))
         try:
             for config in self._configs:
                 vars(config)["_attn_implementation_internal"] = NAME
@@ -164,7 +168,11 @@ def attend(  # noqa: PLR0917  as transformers calls it
         q, k, v = (t.to(dtype or value.dtype) for t in (query, key, value))
         if layout.keys is not None:
             k, v = (t.index_select(2, layout.keys.places) for t in (k, v))
-        if softcap is not None or s_aux is not None:
+        if layout.prefix:
+            from nbpeft.seam.shared import attention as shared
+
+            out = shared(q[0], k[0], v[0], layout.prefix, layout.lengths, asked).unsqueeze(0)
+        elif softcap is not None or s_aux is not None:
             out = _written_out(q, k, v, layout, asked)
         elif _has_varlen(q, v, dropout):
             out = _varlen(q, k, v, layout, asked)

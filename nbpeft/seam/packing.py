@@ -6,11 +6,12 @@ So no shape in the forward depends on a tensor's values: nothing waits for the G
 shapes alone (FakeTensorMode) runs the same step. Packing never joins rows of different batches: a
 batch holds the rows that it would hold with padding, and means the same.
 
-Three layouts, told apart by what is in the batch:
+Four layouts, told apart by what is in the batch:
 
 - packed: `input_ids` and `position_ids` (1, tokens), `lengths` as integers;
 - branched: packed, where rows that begin alike hold their beginning once; with `key_lengths` as
   integers, `keys` (all keys) and `key_starts` (rows);
+- prefixed: packed, where all rows go on from what was read before; with `prefix`, its length;
 - padded: `input_ids` and `attention_mask` (rows, longest).
 
 In all, with n tokens that are trained: `scored` (n), where in the flattened batch stand those
@@ -87,6 +88,22 @@ class Branched:
             "key_starts": torch.tensor([0, *accumulate(key_lengths)][:-1]),
             **_scored_branched(rows, starts, trunks),
         }
+
+
+@dataclass(frozen=True)
+class Prefixed:
+    """A collator: rows that all go on from a prefix (`nbpeft.seam.prefix`), packed without it.
+
+    A row holds what comes after the prefix, of which the first token carries no label.
+    """
+
+    length: int
+    """Tokens of the prefix."""
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The batch; see the module's text."""
+        batch = Packed()(rows)
+        return {**batch, "position_ids": batch["position_ids"] + self.length, "prefix": self.length}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from transformers import PreTrainedModel
 from nbpeft.guard import Guard, configs_of
 from nbpeft.seam.attention import Attention
 from nbpeft.seam.finding import head_of
-from nbpeft.seam.packing import NOT_TRAINED, Branched, Packed, Padded
+from nbpeft.seam.packing import NOT_TRAINED, Packed, Padded
 from nbpeft.seam.scores import Scorer
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -93,7 +93,7 @@ def choose(
         if head is None:
             return Choice("plain", why="" if _soft(model) else "how it makes its logits is unknown")
         scorer = Scorer(head, Attention(root))
-        _narrow(root, longest)
+        narrow(root, longest)
         return _Trial(model, root, scorer, autocast).choice()
 
 
@@ -109,43 +109,8 @@ def bound(choice: Choice, model: nn.Module) -> Choice:
     return dataclasses.replace(choice, scorer=Scorer(head, Attention(root)))
 
 
-def branches(choice: Choice, autocast: Autocast, longest: int | None) -> bool:
-    """Whether rows of a packed run that begin alike may hold their beginning once.
-
-    Tried out on a few rows, without gradients: their scores must be those of the rows apart.
-    """
-    if choice.way != "packed" or choice.scorer is None:
-        return False
-    root: Any = choice.scorer.head.body
-    with Guard(root), torch.no_grad(), autocast():
-        root.eval()
-        _narrow(root, longest)
-        trunk, *others = _rows(root, 0)
-        start = trunk["input_ids"][:SHARED]
-        rows = [{**trunk, "labels": _after(trunk["input_ids"]), "shared": 0}]
-        for other in others:
-            ids = start + other["input_ids"]
-            rows.append({"input_ids": ids, "labels": _after(ids), "shared": SHARED})
-        device = root.get_input_embeddings().weight.device
-        found = []
-        for layout in (Packed(), Branched()):
-            batch = moved(layout(rows), device)
-            with choice.scorer.over(batch):
-                found.append(choice.scorer.scores(batch))
-    off = float((found[0] - found[1]).abs().max())
-    coarse = any(p.element_size() < 4 for p in root.parameters())
-    return off <= (0.25 if coarse else 1e-4)
-
-
-SHARED = 3
-"""Tokens that the rows of that trial begin with alike."""
-
-
-def _after(ids: list[int]) -> list[int]:
-    return [NOT_TRAINED] * SHARED + ids[SHARED:]
-
-
 def moved(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The batch with its tensors on a device."""
     return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
 
@@ -160,7 +125,7 @@ class _Trial:
 
     def choice(self) -> Choice:
         """The fastest way that comes to what the plain way comes to."""
-        rows, others = _rows(self.root, 0), _rows(self.root, 1)
+        rows, others = trial_rows(self.root, 0), trial_rows(self.root, 1)
         padded = Padded(filler_of(self.root))(rows)
         try:
             plain = self._plainly(padded)
@@ -252,7 +217,7 @@ def _said(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _narrow(root: nn.Module, longest: int | None) -> None:
+def narrow(root: nn.Module, longest: int | None) -> None:
     """Make windows that the run's rows go beyond so narrow that the rows tried go beyond them."""
     for owner in (*root.modules(), *configs_of(root.modules())):
         for name in WINDOWS:
@@ -261,7 +226,7 @@ def _narrow(root: nn.Module, longest: int | None) -> None:
                 vars(owner)[name] = NARROW
 
 
-def _rows(root: Any, seed: int) -> list[dict[str, Any]]:
+def trial_rows(root: Any, seed: int) -> list[dict[str, Any]]:
     """Random rows, of whose first tokens some aren't trained."""
     source = torch.Generator().manual_seed(seed)
     # By its weight: an adapter may stand around it.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nbpeft.seam.attention import Attention
     from nbpeft.seam.head import Head, Reduction
 
-READ = ("input_ids", "attention_mask", "position_ids")
+READ = ("input_ids", "attention_mask", "position_ids", "past_key_values")
 """What of a batch the body reads."""
 
 
@@ -88,7 +88,8 @@ class Scorer:
         keys = None
         if "keys" in batch:
             keys = batch["key_lengths"], batch["keys"], batch["key_starts"]
-        return self.attention.over(batch["lengths"], batch["starts"], keys)
+        prefix = batch.get("prefix", 0)
+        return self.attention.over(batch["lengths"], batch["starts"], keys, prefix)
 
     def scores(self, batch: dict[str, Any]) -> torch.Tensor:
         """(trained tokens) fp32, nats; none for a batch that trains nothing."""

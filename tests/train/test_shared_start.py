@@ -11,7 +11,8 @@ from transformers.cache_utils import DynamicCache
 
 import nbpeft
 from nbpeft import generating
-from nbpeft.generating import generate, read_once, shared_start
+from nbpeft.generating import _read_once as read_once
+from nbpeft.generating import generate, shared_start
 
 START = [5 + (7 * i) % 900 for i in range(40)]
 PROMPTS = [[*START, 17, 18, 19], [*START, 301], [*START, *range(400, 411)]]
@@ -42,7 +43,7 @@ def read(monkeypatch):
         calls.append((len(start) if cache is not None else 0, groups, rows))
         return cache
 
-    monkeypatch.setattr(generating, "read_once", counted)
+    monkeypatch.setattr(generating, "_read_once", counted)
     return calls
 
 
