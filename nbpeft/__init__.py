@@ -41,6 +41,7 @@ _HOMES = {
     "load_data": "nbpeft.tiny",
     "load_tiny": "nbpeft.tiny",
     "look": "nbpeft.api",
+    "make_student": "nbpeft.teaching",
     "memory": "nbpeft.api",
     "merge": "nbpeft.api",
     "predict": "nbpeft.scoring.doors",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from nbpeft.listing.family_tree import family_tree as family_tree
     from nbpeft.scoring.doors import predict as predict
     from nbpeft.scoring.doors import score as score
+    from nbpeft.teaching import make_student as make_student
     from nbpeft.tiny import load_data as load_data
     from nbpeft.tiny import load_tiny as load_tiny
 

@@ -77,6 +77,6 @@ def execute_fit(request: Request, bindings: Any) -> Fit:
 
 def _signals(words: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(the words, with names for what judges; the objects that were given for these)."""
-    live = {w: words[w] for w in ("reward", "judge") if callable(words.get(w))}
+    live = {w: words[w] for w in ("reward", "judge", "teacher") if callable(words.get(w))}
     names = {word: getattr(value, "__name__", word) for word, value in live.items()}
     return {**words, **names}, live

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nbpeft.errors import AdapterError, quoted
 from nbpeft.quiet import quiet
+from nbpeft.session.names import HUB
 
-HUB = "hub:"
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nbpeft.attaching.folders import CONFIG, HEAD, TUNED, WEIGHTS, read, read_json
-from nbpeft.attaching.hub import HUB, download
+from nbpeft.attaching.hub import download
 from nbpeft.data.tokens.rendering import Kind
 from nbpeft.errors import AdapterError, did_you_mean, listed, quoted
 from nbpeft.session.models import Handle
-from nbpeft.session.names import LONGEST, check_name
+from nbpeft.session.names import HUB, LONGEST, check_name
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
 from nbpeft.session.shelf import RECORD

@@ -14,6 +14,7 @@ from nbpeft.feedback.functions import Function
 from nbpeft.feedback.judge import FunctionJudge, Judge, Judged, ModelJudge
 from nbpeft.feedback.surroundings import Surroundings
 from nbpeft.session.record import Record
+from nbpeft.session.tokenizers import outputs_of, tokenizer_of
 
 JUDGE = "judge"
 """The name under which a judge is a reward."""
@@ -56,7 +57,7 @@ def _found(around: Surroundings, name: str) -> Reward:
         return Judged(judge_of(around))
     if name in around.variables:
         return _function(name, around.variables[name])
-    record = _adapter(around, name)
+    record = adapter_of(around, name)
     if record is None:
         raise _nobody(around, name)
     assert around.rater is not None  # of a run it is there
@@ -73,7 +74,7 @@ def judge_of(around: Surroundings, rubric: str = "") -> Judge:
     value = around.variables.get(name or "") if live is None else live
     if value is not None:
         return _variable(around, name or JUDGE, value, rubric)
-    record = None if name in (None, "base") else _adapter(around, str(name))
+    record = None if name in (None, "base") else adapter_of(around, str(name))
     if record is None and name not in (None, "base"):
         raise RequestError(
             f"There is no judge {quoted(name)}: it is neither an adapter of this model nor a "
@@ -123,18 +124,13 @@ def _variable(around: Surroundings, name: str, value: Any, rubric: str) -> Judge
 
 def _tokenizer(around: Surroundings, model: Any) -> Any:
     """Another model's tokenizer: loaded from where it was, or the first that fits its words."""
-    from transformers import PreTrainedTokenizerBase
-
-    size = model.get_input_embeddings().weight.shape[0]
-    own = [v for v in around.variables.values() if isinstance(v, PreTrainedTokenizerBase)]
-    named = [t for t in own if t.name_or_path and t.name_or_path == model.name_or_path]
-    fitting = named or [t for t in (around.tokenizer, *own) if len(t) <= size]
-    if not fitting:
+    found = tokenizer_of(model, around.variables, [around.tokenizer])
+    if found is None:
         raise RequestError(
-            f"No tokenizer in the kernel fits the judge, whose vocabulary has {size:,} words: load "
-            "its own into a variable."
+            "No tokenizer in the kernel fits the judge, whose vocabulary has "
+            f"{outputs_of(model):,} words: load its own into a variable."
         )
-    return fitting[0]
+    return found
 
 
 def _rubric(around: Surroundings) -> str:
@@ -146,7 +142,7 @@ def _rubric(around: Surroundings) -> str:
     return around.request.rubric
 
 
-def _adapter(around: Surroundings, name: str) -> Record | None:
+def adapter_of(around: Surroundings, name: str) -> Record | None:
     """This model's adapter of that name, which stands on the base as it is trained; None."""
     try:
         record = around.session.record(around.handle, name)

@@ -43,6 +43,11 @@ class Measuring:
         if self.model.training:
             self._tokens += tokens
 
+    @property
+    def tokens_seen(self) -> int:
+        """Tokens that training put through the model."""
+        return self._tokens
+
     def log(self, logs: dict[str, float], *args: Any, **keywords: Any) -> None:
         """With what was measured since the last time; into the dict that callbacks are handed."""
         import torch

@@ -62,7 +62,7 @@ class Writer:
 
     def _answered(self, rows: Sequence[Mapping[str, Any]], each: int, **how: Any) -> list[Answered]:
         prompts = [list(row["input_ids"]) for row in rows for _ in range(each)]
-        with _writing(self.model):
+        with writing(self.model):
             found = new_tokens(
                 self.model, self.tokenizer, prompts, max_new_tokens=self.longest, **how
             )
@@ -84,7 +84,7 @@ OWN = ("input_ids", "prompt", NUMBER)
 
 
 @contextlib.contextmanager
-def _writing(model: nn.Module) -> Iterator[None]:
+def writing(model: nn.Module) -> Iterator[None]:
     """Eval mode, without gradients; every module's mode as before after."""
     import torch
 

@@ -91,6 +91,7 @@ def trainer_of(job: Job, outcome: Outcome, watching: type[Any] | None = None) ->
         budget.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     trainer.watch, trainer.events = watch, job.events
+    trainer.rows, trainer.stop = job.rows, job.stop
     return trainer
 
 

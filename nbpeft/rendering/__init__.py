@@ -4,6 +4,7 @@ The lowest layer above the plan and the events. Nothing here knows of models or 
 imports torch, and matplotlib is imported only while a picture is drawn.
 """
 
+from nbpeft.rendering.calls import calls_png, even_after
 from nbpeft.rendering.confusion import confusion_png
 from nbpeft.rendering.curve import curve_png, thin
 from nbpeft.rendering.escaping import escape, glimpse, plain
@@ -26,6 +27,7 @@ __all__ = [
     "Token",
     "TokenRow",
     "bytes_size",
+    "calls_png",
     "confusion_png",
     "count",
     "curve_html",
@@ -33,6 +35,7 @@ __all__ = [
     "differences",
     "duration",
     "escape",
+    "even_after",
     "figure",
     "glimpse",
     "histogram_png",

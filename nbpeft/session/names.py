@@ -8,6 +8,8 @@ from nbpeft.errors import AdapterError, quoted
 
 LONGEST = 64
 MOST_DIGITS = 9
+HUB = "hub:"
+"""What an address on the Hugging Face hub begins with."""
 RESERVED = ("base", "none")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 

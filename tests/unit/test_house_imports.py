@@ -26,7 +26,17 @@ LAYERS = (
         "room",
     },
     {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "seam", "tuners"},
-    {"data", "feedback", "methods", "objectives", "places", "session", "settings", "tiny"},
+    {
+        "data",
+        "feedback",
+        "methods",
+        "objectives",
+        "places",
+        "session",
+        "settings",
+        "teaching",
+        "tiny",
+    },
     {
         "chains",
         "defaults",

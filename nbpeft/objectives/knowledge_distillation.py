@@ -1,0 +1,141 @@
+"""A larger model, or another adapter, into this one: its next-token distributions are learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbpeft.objectives import Objective, Reference, objectives
+from nbpeft.objectives._distill_config import setting
+from nbpeft.objectives._distilled import MEASURES, Distillation
+from nbpeft.objectives._store import key_of
+
+if TYPE_CHECKING:
+    from nbpeft.feedback import Surroundings
+    from nbpeft.objectives._teaching import Teaching
+    from nbpeft.teaching import Teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeDistillation(Distillation):
+    """Teacher: another model, or an adapter of this one. Student: the model that is tuned."""
+
+    teacher: Teacher | None = None
+    """Once it is bound to a kernel."""
+
+    def bound(self, around: Surroundings) -> Objective:
+        """With the teacher; RequestError where there is none, or it can't be matched."""
+        from nbpeft.teaching import refuse_other_vocabulary, teacher_of
+
+        teacher = teacher_of(around)
+        if setting(around.settings, "loss_type") != "sequence":
+            refuse_other_vocabulary(teacher, around.tokenizer)
+        return self.knowing(
+            around,
+            teacher=teacher,
+            vocabulary=teacher.vocabulary or 0,
+            identity=key_of(teacher.handle.fingerprint, teacher.label, teacher.made, around.state),
+        )
+
+    def _asked_as(self, trainer: Any) -> dict[str, Any]:
+        assert self.teacher is not None
+        if self.teacher.vocabulary is not None:
+            return super()._asked_as(trainer)
+        return {
+            "teacher_tokenizer": self.teacher.tokenizer,
+            "teacher_rendering": self.teacher.rendering,
+            "foreign": True,
+        }
+
+    def _teaching(self, trainer: Any, reference: Reference) -> Teaching:
+        from nbpeft.objectives._divergences import summary
+        from nbpeft.objectives._teaching import Teaching, Writing
+
+        assert self.teacher is not None
+        args, teacher = trainer.args, self.teacher
+        return Teaching(
+            answering=_aside(reference, teacher) if teacher.own else teacher.answering,
+            writing=Writing(
+                trainer.processing_class if teacher.vocabulary is not None else teacher.tokenizer,
+                self.longest,
+                args.sampling_temperature,
+                args.seed,
+            ),
+            autocast=trainer.accelerator.autocast,
+            summary=self.shape and summary(self.shape.top, args.temperature, self.vocabulary),
+            longest=args.max_length,
+        )
+
+    def begin(self, trainer: Any, reference: Reference) -> None:
+        """Have the teacher say what it has to say; and see how fast it is."""
+        super().begin(trainer, reference)
+        assert self.teacher is not None
+        with trainer.teaching.answering() as model:
+            speed = _speed(trainer, model, trainer.teaching.writing.tokenizer)
+        trainer.told["models"] = {
+            "teacher": {
+                "name": self.teacher.name,
+                "parameters": self.teacher.parameters,
+                "bytes": self.teacher.bytes,
+                "tokens_per_second": speed,
+                **_own_loss(trainer),
+            }
+        }
+
+    def findings(self, trainer: Any) -> Mapping[str, Any]:
+        """Both models: how large they are, and how fast they write."""
+        found = dict(super().findings(trainer))
+        if "models" in found and trainer.state.global_step:
+            speed = _speed(trainer, trainer.model, trainer.processing_class)
+            found["models"] = {**found["models"], "student": {"tokens_per_second": speed}}
+        return found
+
+
+def _aside(reference: Reference, teacher: Teacher) -> Any:
+    """The teacher answers on the student's own weights, while what is trained is put aside."""
+    import contextlib
+
+    @contextlib.contextmanager
+    def answering() -> Any:
+        with reference(), teacher.answering() as model:
+            yield model
+
+    return answering
+
+
+ASKED = 4
+"""Rows after whose beginnings it is seen how fast a model writes."""
+BEGINNING = 16
+"""Tokens of each of them."""
+
+
+def _speed(trainer: Any, model: Any, tokenizer: Any) -> float:
+    from nbpeft.objectives._teaching import tokens_per_second
+
+    rows = trainer.train_dataset.select(range(min(ASKED, len(trainer.train_dataset))))
+    prompts = [list(ids[:BEGINNING]) for ids in rows["input_ids"]]
+    return round(tokens_per_second(model, tokenizer, prompts), 1)
+
+
+def _own_loss(trainer: Any) -> dict[str, float]:
+    """The teacher's loss on the held-out rows' own answers, where rows have answers."""
+    held_out = trainer.taught.get("eval")
+    if trainer.asks or held_out is None or held_out.targets is None:
+        return {}
+    return {"loss": held_out.targets.label_loss()}
+
+
+objectives.add(
+    KnowledgeDistillation(
+        name="knowledge-distillation",
+        summary="the next-token distributions of a teacher: another model, or an adapter",
+        paper="Hinton et al. 2015, arXiv:1503.02531",
+        gives=frozenset({"causal logits"}),
+        unit="",
+        defaults={"remove_unused_columns": False, "temperature": 2.0, "hard_label_weight": 0.5},
+        aliases={"loss": "loss_type"},
+        takes=frozenset({"teacher", "baseline", "keep", "turns"}),
+        measures=MEASURES,
+    )
+)
