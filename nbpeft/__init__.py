@@ -33,6 +33,7 @@ _HOMES = {
     "attach": "nbpeft.api",
     "compare": "nbpeft.api",
     "describe": "nbpeft.api",
+    "distill": "nbpeft.api",
     "evaluate": "nbpeft.api",
     "export": "nbpeft.api",
     "fit": "nbpeft.api",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from nbpeft.api import attach as attach
     from nbpeft.api import compare as compare
     from nbpeft.api import describe as describe
+    from nbpeft.api import distill as distill
     from nbpeft.api import evaluate as evaluate
     from nbpeft.api import export as export
     from nbpeft.api import finetune as finetune

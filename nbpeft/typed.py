@@ -22,25 +22,30 @@ def from_cell(
         magic: which one it is.
         name: what the adapter is called where the cell doesn't say.
     """
-    words, names = split_line(line, flags=_of_kind(bool), texts=_of_kind(str, str | None))
-    _refuse_help(words, magic)
+    words = line_words(line, magic)
     on_body = read_yaml(body)
     rows = None
     if isinstance(on_body.get("data"), list):
         if "data" in words:
-            raise RequestError(_twice("data", words["data"], "inline rows"))
+            raise given_once("data", words["data"], "inline rows")
         rows = on_body.pop("data")
+    if name is not None and "name" not in {*words, *on_body}:
+        words["name"] = name
+    return request_of({"line": words, "body": on_body}), rows
+
+
+def line_words(line: str, magic: str) -> dict[str, Any]:
+    """The words of the line of a run's magic; what stands there without a flag is `name`."""
+    also = frozenset({"prompts", "student"}) if magic == "%%distill" else frozenset()
+    words, names = split_line(line, flags=_of_kind(bool), texts=_of_kind(str, str | None) | also)
+    _refuse_help(words, magic)
     if len(names) > 1:
         raise RequestError(
             f"One NAME is wanted, {len(names)} were given: {listed(map(quoted, names), limit=4)}."
         )
     if names and "name" in words:
-        raise RequestError(_twice("name", names[0], words["name"]))
-    if names:
-        words["name"] = names[0]
-    elif name is not None and "name" not in {*words, *on_body}:
-        words["name"] = name
-    return _request({"line": words, "body": on_body}), rows
+        raise given_once("name", names[0], words["name"])
+    return words | ({"name": names[0]} if names else {})
 
 
 def with_body(words: Mapping[str, Any], body: str) -> dict[str, Any]:
@@ -49,7 +54,7 @@ def with_body(words: Mapping[str, Any], body: str) -> dict[str, Any]:
     for typed_word, value in read_yaml(body).items():
         word = field_name(typed_word)
         if word in every:
-            raise RequestError(_twice(word, every[word], value))
+            raise given_once(word, every[word], value)
         every[word] = value
     return every
 
@@ -57,7 +62,7 @@ def with_body(words: Mapping[str, Any], body: str) -> dict[str, Any]:
 def from_call(name: str, words: Mapping[str, Any]) -> Request:
     """A Python call as a request; keywords that are None count as not given."""
     given = {key: value for key, value in words.items() if value is not None}
-    return _request({"call": {"name": name, **given}})
+    return request_of({"call": {"name": name, **given}})
 
 
 def split_line(
@@ -172,7 +177,7 @@ def _scalar(text: str) -> Any:
         return text
 
 
-def _request(sources: Mapping[str, Mapping[str, Any]]) -> Request:
+def request_of(sources: Mapping[str, Mapping[str, Any]], magic: str = "%%finetune") -> Request:
     """The words of several sources as one request; a word that two of them give is refused."""
     hints = typing.get_type_hints(Request)
     declared = {o.name for o in options()}
@@ -183,16 +188,14 @@ def _request(sources: Mapping[str, Mapping[str, Any]]) -> Request:
         for typed_word, value in words.items():
             word = field_name(typed_word)
             if word in origins:
-                raise RequestError(_twice(word, (known | fields)[word], value))
+                raise given_once(word, (known | fields)[word], value)
             origins[word] = origin
             if word in declared:
                 known[word] = coerce(typed_word, value, hints[word])
             else:
                 fields[word] = value
     if "name" not in known:
-        raise RequestError(
-            "The adapter needs a name: %%finetune NAME --data X." + _lone_hint(fields)
-        )
+        raise RequestError(f"The adapter needs a name: {magic} NAME --data X." + _lone_hint(fields))
     return Request(**known, fields=fields, origins=origins)
 
 
@@ -200,8 +203,9 @@ def _lone_hint(fields: Mapping[str, Any]) -> str:
     return "".join(did_you_mean(word, (o.name for o in options())) for word in list(fields)[:1])
 
 
-def _twice(word: str, first: Any, second: Any) -> str:
-    return (
+def given_once(word: str, first: Any, second: Any) -> RequestError:
+    """A word may be given once."""
+    return RequestError(
         f"{quoted(typed(word))} is given twice, as {quoted(first)} and as {quoted(second)}; "
         "keep one."
     )
@@ -226,6 +230,14 @@ def known_words(words: Mapping[str, Any], known: Iterable[str], magic: str) -> N
             near = did_you_mean(f"--{word.replace('_', '-')}", flags)
             every = listed(flags, limit=len(flags))
             raise RequestError(f"{magic} has no {_flag(word)}.{near} Its flags: {every}.")
+
+
+def yaml_list(text: str) -> list[Any]:
+    """A YAML list; RequestError for anything else."""
+    found = _yaml(text, "The list")
+    if not isinstance(found, list):
+        raise RequestError(f"A list is wanted; this is {quoted(text)}.")
+    return found
 
 
 def read_prompts(body: str) -> list[Any]:

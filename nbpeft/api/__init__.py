@@ -14,13 +14,14 @@ from nbpeft.api.keeping import (
 )
 from nbpeft.api.kernel import memory
 from nbpeft.api.rows import execute_export, export, look
-from nbpeft.api.runs import execute, execute_fit, finetune, fit
+from nbpeft.api.runs import distill, execute, execute_fit, finetune, fit
 
 __all__ = [
     "adapters",
     "attach",
     "compare",
     "describe",
+    "distill",
     "evaluate",
     "execute",
     "execute_attach",

@@ -26,12 +26,13 @@ def compare(
     every adapter of this model; without `prompts` and `data`, a few from the data of the first
     adapter that kept some. `data`, `model` and `tokenizer` take the objects themselves, or what
     names them. Greedy unless `sample=True`, in eval mode. With `shots=3`, `system="…"` or
-    `think=True` a column more each: the base that is prompted instead of tuned. Returns a
+    `think=True` a column more each: the base that is prompted instead of tuned. The name
+    'base+context' is the base with the context that an adapter was distilled from. Returns a
     `Comparison`, which shows itself as a table and has `.to_pandas()` and `.figures`.
     """
     from nbpeft.comparison import CompareRequest
     from nbpeft.comparison import compare as compare_
-    from nbpeft.comparison.baselines import records_of, ways
+    from nbpeft.comparison.baselines import WITH_CONTEXT, contexts, records_of, ways
     from nbpeft.comparison.questions import questions
     from nbpeft.session import current
 
@@ -41,6 +42,8 @@ def compare(
     session, handle = current(), handle_of(live.get("model", request.model))
     tokenizer = tokenizer_of(live.get("tokenizer", request.tokenizer))
     names = [names] if isinstance(names, str) else names or ["base", *session.names(handle)]
+    learned = contexts(names, session, handle)
+    names = [name for name in names if name != WITH_CONTEXT]
     if asked is None:
         asked = session.sample_prompts(handle, names)
     baselines = ways(
@@ -57,7 +60,7 @@ def compare(
         tokenizer,
         list(names),
         asked,
-        ways=baselines,
+        ways=[*learned, *baselines],
         expected=expected,
         max_new_tokens=request.max_new_tokens,
         seed=request.seed if request.sample else None,

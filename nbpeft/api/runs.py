@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import variables
@@ -35,6 +36,46 @@ def finetune(
     words, signals = _signals(words)
     request = from_call(name, {**words, **named})
     return execute(request, Bindings(namespace=variables.namespace(), signals=signals, **live))
+
+
+def distill(
+    name: str, context: Any = None, *, prompts: Any = None, data: Any = None, teacher: Any = None,
+    student: Any = None, model: Any = None, tokenizer: Any = None, eval: Any = None, **words: Any,
+) -> Run:  # fmt: skip
+    """Learn what a context makes the model do, or what a larger one knows; the twin of `%%distill`.
+
+    With `context` (a text, or a list of examples with prompt and completion) the model learns to
+    answer `prompts` as it does with it. With `teacher` the `student` learns its next-token
+    distributions on `data`. Models, `prompts` and `data` are given as objects, or by what names
+    them; `prompts` is another word for `data`, `student` for `model`. All other words are those of
+    `%%distill?`.
+
+    Returns and raises as `finetune`. A teacher that is the student itself, another vocabulary, an
+    empty context or one that is longer than the model's window are refused before anything begins.
+    """
+    from nbpeft.cells import OTHER, distill_call
+    from nbpeft.prepare import Bindings
+
+    given = {"prompts": prompts, "data": data, "student": student, "model": model}
+    named, live = sorted_out(**given, tokenizer=tokenizer, eval=eval)
+    # A list of texts is prompts: what has no name is handed over as it is.
+    words, signals = _signals({**words, "teacher": teacher, "context": context})
+    request = distill_call(name, {**words, **named, **dict.fromkeys(live, LIVE)})
+    cleared: dict[str, Any] = dict.fromkeys(OTHER.get(word, word) for word in live)
+    request = replace(request, **cleared)
+    bindings = Bindings(
+        namespace=variables.namespace(),
+        signals=signals,
+        data=live.get("prompts", live.get("data")),
+        model=live.get("student", live.get("model")),
+        tokenizer=live.get("tokenizer"),
+        eval=live.get("eval"),
+    )
+    return execute(request, bindings)
+
+
+LIVE = "an object"
+"""What stands in a request's words for what has no name, until it is bound."""
 
 
 def execute(request: Request, bindings: Any) -> Run:
@@ -78,5 +119,11 @@ def execute_fit(request: Request, bindings: Any) -> Fit:
 def _signals(words: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(the words, with names for what judges; the objects that were given for these)."""
     live = {w: words[w] for w in ("reward", "judge", "teacher") if callable(words.get(w))}
-    names = {word: getattr(value, "__name__", word) for word, value in live.items()}
+    names = {word: _name_of(word, value) for word, value in live.items()}
     return {**words, **names}, live
+
+
+def _name_of(word: str, value: Any) -> str:
+    """What an object is called: a function's own name, or a variable's of the kernel."""
+    held = (name for name, other in variables.namespace().items() if other is value)
+    return getattr(value, "__name__", None) or next(held, word)

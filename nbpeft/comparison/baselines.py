@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import data as data_
 from nbpeft.comparison.request import CompareRequest, Prompt
+from nbpeft.data.context import LABEL, context_of
 from nbpeft.data.examples import Shot, examples_of, examples_trained_on, training_parts
 from nbpeft.data.prompting import Way, questions_in
 from nbpeft.data.reading.shapes import shown as shown_name
@@ -61,6 +63,32 @@ def ways(
     if request.think:
         found.append(Way("think", thinks=True))
     return found
+
+
+WITH_CONTEXT = f"base+{LABEL}"
+"""The base given the context that an adapter has learned."""
+
+
+def contexts(names: Sequence[str], session: Session, handle: Handle) -> list[Way]:
+    """What `base+context` among names stands for: the contexts of the adapters beside it.
+
+    Raises:
+        RequestError: none of them was distilled from a context.
+        AdapterError: a name that isn't there.
+    """
+    if WITH_CONTEXT not in names:
+        return []
+    records = records_of(session, handle, [name for name in names if name != WITH_CONTEXT])
+    found = {r.name: r.request["context"] for r in records if r.request.get("context")}
+    if not found:
+        raise RequestError(
+            f"{WITH_CONTEXT} is the base with the context of an adapter beside it, and none here "
+            "was made by %%distill from a context: name one, or type --system TEXT."
+        )
+    ways = {name: context_of(context) for name, context in found.items()}
+    if len(ways) == 1:
+        return list(ways.values())
+    return [replace(way, label=f"{LABEL} ({name})") for name, way in ways.items()]
 
 
 def records_of(session: Session, handle: Handle, names: Sequence[str]) -> list[Record]:

@@ -11,6 +11,7 @@ from nbpeft.magics.adapters import peft_adapters
 from nbpeft.magics.attach import peft_attach
 from nbpeft.magics.compare import peft_compare
 from nbpeft.magics.data import peft_data
+from nbpeft.magics.distill import distill
 from nbpeft.magics.finetune import finetune
 from nbpeft.magics.fit import peft_fit
 from nbpeft.magics.memory import peft_memory
@@ -30,6 +31,7 @@ LINE: tuple[Callable[..., Any], ...] = (
 # IPython refuses a cell magic whose body is empty: without one, the line magic does the same.
 BOTH: tuple[Callable[..., Any], ...] = (
     finetune,
+    distill,
     peft_attach,
     peft_compare,
     peft_fit,

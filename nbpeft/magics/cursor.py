@@ -15,7 +15,7 @@ _WORD = re.compile(r"""(?:[^\s'"]|'[^']*(?:'|$)|"[^"]*(?:"|$))+""")
 _PAIR = re.compile(r"([\w-]+):(?:[ \t]+(.*))?$")
 
 
-RUNS = ("finetune", "peft_fit")
+RUNS = ("finetune", "distill", "peft_fit")
 """The magics whose words are those of a run."""
 
 
@@ -112,6 +112,8 @@ def _read(
 
 
 def _in_body(start: Cursor, body: list[str], row: int, column: int) -> Cursor:
+    if start.magic == "distill" and not _is_options(start, body, row):
+        return start  # a context is verbatim
     line = body[row][:column]
     given = {**_keys(body[:row] + body[row + 1 :]), **start.given}
     start = replace(start, given=given, after=body[row][column:])
@@ -128,6 +130,15 @@ def _in_body(start: Cursor, body: list[str], row: int, column: int) -> Cursor:
     if not item or not parent:
         return start
     return replace(start, wants="value", word=parent, fragment=item[1])
+
+
+def _is_options(start: Cursor, body: list[str], row: int) -> bool:
+    """Whether a line of a %%distill body is YAML: with a teacher, or above the first line ---."""
+    if "teacher" in start.given:
+        return True
+    return "---" in (line.rstrip() for line in body[row + 1 :]) and "---" not in (
+        line.rstrip() for line in body[: row + 1]
+    )
 
 
 def _parent(above: list[str]) -> str:

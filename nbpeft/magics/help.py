@@ -12,6 +12,7 @@ from nbpeft.comparison.request import compare_options
 from nbpeft.merging import merge_options
 from nbpeft.methods import methods
 from nbpeft.objectives import objectives
+from nbpeft.objectives._distill_config import TOLD
 from nbpeft.places import places
 from nbpeft.rating.request import rate_options
 from nbpeft.request import options, typed
@@ -55,6 +56,55 @@ def finetune_help() -> str:
             *_wrapped(choices),
         ]
     )
+
+
+def distill_help() -> str:
+    """What `%%distill?` shows."""
+    own = ("data", "teacher", "context", "turns", "keep", "baseline", "count")
+    shown = [option for option in options() if option.name in own]
+    rest = [o for o in options() if not o.metadata["signal"] and o.name not in (*own, "name")]
+    known = [objective for objective in objectives if objective.name.endswith("distillation")]
+    return "\n".join(
+        [
+            "Learn what a context makes the model do, or what a larger model knows.",
+            "",
+            "    %%distill NAME --prompts X           the body is the context; above a line ---",
+            "                                         may stand options (key: value). A list of",
+            "                                         prompts with completions is examples",
+            "    %%distill NAME --prompts auto        the model writes the prompts itself",
+            "    %distill NAME --teacher X --student Y --data Z",
+            "                                         models by their variables; a path,",
+            "                                         hub:owner/name or an adapter as teacher",
+            "",
+            "What the teacher says is asked once and kept in adapters/NAME/targets, for all epochs",
+            "and for the next run alike.",
+            "",
+            "  --prompts X              the same as --data",
+            "  --student X              the same as --model",
+            *map(_line, shown),
+            "",
+            "Fields of the trainer:",
+            "",
+            *_fields(),
+            "",
+            "Further words are those of %%finetune:",
+            "",
+            *map(_line, rest),
+            "",
+            *_wrapped(f"{objective.name}: {objective.summary}" for objective in known),
+        ]
+    )
+
+
+def _fields() -> list[str]:
+    """What says how a teacher is learned from, of the trainer's config."""
+    return [
+        textwrap.fill(
+            f"{name}: {text}", WIDTH, initial_indent="  ", subsequent_indent=" " * 6,
+            break_on_hyphens=False,
+        )
+        for name, text in TOLD.items()
+    ]  # fmt: skip
 
 
 def fit_help() -> str:
@@ -110,6 +160,7 @@ def compare_help() -> str:
             "    %peft_compare … --data X       prompts are rows, their answers beside",
             "",
             "Without names: the base and every adapter of this model; NAME@1 is an earlier one.",
+            "base+context is the base with the context that an adapter here was distilled from.",
             "Words that the base didn't say are marked. Plain LoRA adapters and the base answer in",
             "one batch; the texts are those that each gives alone.",
             "",

@@ -10,6 +10,8 @@ from typing import Any
 
 from nbpeft import session
 from nbpeft.attaching.loading import is_address
+from nbpeft.cells import CONTEXT, OTHER
+from nbpeft.comparison.baselines import WITH_CONTEXT
 from nbpeft.magics.cursor import RUNS, Cursor
 from nbpeft.magics.glance import Offer, adapters, folders, named
 from nbpeft.magics.values import fields_of, fitting, starting, values
@@ -70,26 +72,33 @@ OF_ONE = ("peft_attach", "peft_adapters", "peft_merge", "peft_score")
 def _words(
     cursor: Cursor, flags: Mapping[str, Flag], variables: Mapping[str, Any]
 ) -> Iterator[Offer]:
-    if cursor.magic == "finetune" and not cursor.names:
+    if cursor.magic in ("finetune", "distill") and not cursor.names:
         for offer in adapters(session.current().glance(), versions=False):
             yield Offer(offer.text, "train again", offer.help)
     if cursor.magic in ("peft_compare", "peft_rate"):
-        taken = set(cursor.names)
-        base = Offer("base", "model", "the base, without any adapter")
-        found = [base, *adapters(session.current().glance())]
-        yield from (offer for offer in found if offer.text not in taken)
+        yield from (offer for offer in _answering(cursor) if offer.text not in cursor.names)
     if cursor.magic in OF_ONE and not cursor.names:
         yield from _attachable(cursor)
     if cursor.magic == "peft_memory":
         yield from named(variables, but=cursor.names)
     if cursor.magic in RUNS:
-        flags = {typed(o.name): Flag(o.metadata["help"], value=True) for o in options()}
+        more = {word: flags[word] for word in OTHER} if cursor.magic == "distill" else {}
+        flags = more | {typed(o.name): Flag(o.metadata["help"], value=True) for o in options()}
         del flags["name"]
     if cursor.magic == "peft_attach":
         flags = _fitting_flags(cursor, flags)
     for word, flag in flags.items():
         if word not in cursor.given:
             yield Offer(_flag(word), "flag", flag.help)
+
+
+def _answering(cursor: Cursor) -> Iterator[Offer]:
+    """Who may be asked the same."""
+    known = session.current().glance()
+    yield Offer("base", "model", "the base, without any adapter")
+    if cursor.magic == "peft_compare" and any(record.objective == CONTEXT for record in known):
+        yield Offer(WITH_CONTEXT, "model", "the base with the context of an adapter")
+    yield from adapters(known)
 
 
 def _attachable(cursor: Cursor) -> Iterator[Offer]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from nbpeft import session
+from nbpeft.cells import CONTEXT, KNOWLEDGE
 from nbpeft.coerce import choices
 from nbpeft.data.hosting.request import Hosted
 from nbpeft.magics.cursor import RUNS, Cursor
@@ -32,13 +33,22 @@ from nbpeft.methods import methods
 from nbpeft.methods._peft import NAMING
 from nbpeft.objectives import objectives
 from nbpeft.places import places
-from nbpeft.request import FitCheck, Quantize, Request, options, typed
+from nbpeft.request import Baseline, FitCheck, Quantize, Request, options, typed
 from nbpeft.session.recipe import Combination, Recipe
 from nbpeft.settings import Field, Fields
 
 _REGISTRIES: dict[str, Any] = {"method": methods, "objective": objectives, "place": places}
-_HELD = {"model": models, "tokenizer": tokenizers}
+
+
+def _teachers(variables: Mapping[str, Any]) -> Iterator[Offer]:
+    """Other models, and adapters."""
+    yield from models(variables)
+    yield from adapters(session.current().glance())
+
+
+_HELD = {"model": models, "student": models, "teacher": _teachers, "tokenizer": tokenizers}
 _CHOICES: dict[str, tuple[Any, str | None]] = {
+    "baseline": (Baseline, None),
     "combination": (Combination, Recipe.combination),
     "fit": (FitCheck, Request.fit),
     "into": (Into, MergeRequest.into),
@@ -86,16 +96,26 @@ def fields_of(cursor: Cursor) -> Fields | None:
         named = cursor.given.get("method")
         return Fields(methods.get(named), None) if named in methods.names() else None
     default = {o.name: o.default for o in options()}
-    method = cursor.given.get("method") or default["method"]
-    objective = cursor.given.get("objective") or default["objective"]
+    chosen = default | distilling(cursor)
+    method = cursor.given.get("method") or chosen["method"]
+    objective = cursor.given.get("objective") or chosen["objective"]
     if method not in methods.names() or objective not in objectives.names():
         return None
     return Fields(methods.get(method), objectives.get(objective))
 
 
+def distilling(cursor: Cursor) -> dict[str, str]:
+    """What a cell that distils is tuned by, where it doesn't say."""
+    if cursor.magic != "distill":
+        return {}
+    if "teacher" in cursor.given:
+        return {"method": "full", "objective": KNOWLEDGE}
+    return {"objective": CONTEXT}
+
+
 def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iterator[Offer]:
     word = cursor.word
-    if word in ("data", "eval"):
+    if word in ("data", "eval", "prompts", "keep"):
         yield from rows(fragment, variables)
     elif word in _HELD:
         yield from _HELD[word](variables)

@@ -14,6 +14,24 @@ Loss = Literal["kl", "reverse_kl", "jsd", "sequence"]
 Match = Literal["hidden", "attention"]
 TopK = int | Literal["full"]
 
+TOLD = {
+    "loss": "kl (KL of the student from the teacher), reverse_kl or jsd between next-token "
+    "distributions; or sequence: the teacher writes, and its text is learned (kl)",
+    "top_k": "how many of the teacher's likeliest tokens are kept of each distribution, beside "
+    "the mass of the others; full keeps all (64)",
+    "on_policy": "the student writes the answers, anew in each step (false)",
+    "temperature": "what both models' logits are divided by (1; with a teacher 2)",
+    "beta": "of jsd: the teacher's share of the mixture (0.5)",
+    "hard_label_weight": "share of the loss that the answers' own tokens have, 1 - alpha of Hinton "
+    "et al. (0; with a teacher 0.5)",
+    "match": "what of a teacher that the student was cut from is matched beside: hidden, attention",
+    "match_weight": "what the matched states count beside the loss (1)",
+    "num_generations": "answers to each prompt (1)",
+    "max_completion_length": "tokens that an answer may have (half of max_length, at most 256)",
+    "sampling_temperature": "of sampling answers; 0 takes the likeliest token (1)",
+}
+"""What is said of each field, and its default; `loss` is the word for loss_type."""
+
 
 @functools.cache
 def distill_config() -> type[Any]:
@@ -26,32 +44,17 @@ def distill_config() -> type[Any]:
 
         remove_unused_columns: bool = told("prompts are read as they stand", False)
         max_length: int | None = told("tokens of a prompt with its answer", None)
-        loss_type: Loss = told(  # noqa: RUF009  a field
-            "kl (forward), reverse_kl or jsd between next-token distributions, or sequence: the "
-            "teacher writes, its text is learned",
-            "kl",
-        )
-        top_k: TopK = told(  # noqa: RUF009  a field
-            "how many of the teacher's likeliest tokens are kept of each distribution, beside the "
-            "mass of the others; full keeps all",
-            64,
-        )
-        on_policy: bool = told("the student writes the answers, anew each step", False)
-        temperature: float = told("what both models' logits are divided by", 1.0)
-        beta: float = told("jsd: the teacher's share of the mixture", 0.5)
-        hard_label_weight: float = told(
-            "share of the loss that the rows' own tokens have (1 - alpha of Hinton et al.)", 0.0
-        )
-        match: list[Match] | None = told(  # noqa: RUF009  a field
-            "what of a teacher that the student was cut from is matched beside: hidden, attention",
-            None,
-        )
-        match_weight: float = told("what the matched states count beside the loss", 1.0)
-        num_generations: int = told("answers to each prompt", 1)
-        max_completion_length: int | None = told(
-            "tokens that an answer may have; by default half of max_length, at most 256", None
-        )
-        sampling_temperature: float = told("of sampling answers; 0 takes the likeliest token", 1.0)
+        loss_type: Loss = told(TOLD["loss"], "kl")  # noqa: RUF009  a field
+        top_k: TopK = told(TOLD["top_k"], 64)  # noqa: RUF009  a field
+        on_policy: bool = told(TOLD["on_policy"], False)
+        temperature: float = told(TOLD["temperature"], 1.0)
+        beta: float = told(TOLD["beta"], 0.5)
+        hard_label_weight: float = told(TOLD["hard_label_weight"], 0.0)
+        match: list[Match] | None = told(TOLD["match"], None)  # noqa: RUF009  a field
+        match_weight: float = told(TOLD["match_weight"], 1.0)
+        num_generations: int = told(TOLD["num_generations"], 1)
+        max_completion_length: int | None = told(TOLD["max_completion_length"], None)
+        sampling_temperature: float = told(TOLD["sampling_temperature"], 1.0)
         disable_dropout: bool = told("train without dropout", False)
 
         def __post_init__(self) -> None:

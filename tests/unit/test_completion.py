@@ -18,7 +18,7 @@ from nbpeft.methods import methods
 from nbpeft.request import options
 from nbpeft.session.record import Record
 
-RUNS = {"finetune", "peft_fit"}
+RUNS = {"finetune", "distill", "peft_fit"}
 MAGICS = {magic.__name__: magic for magic in (*magics.LINE, *magics.BOTH)}
 
 

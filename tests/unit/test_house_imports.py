@@ -14,6 +14,7 @@ import pytest
 LAYERS = (
     {
         "errors",
+        "cells",
         "coerce",
         "registry",
         "events",
