@@ -106,6 +106,8 @@ def _kind(given: Mapping[str, Any]) -> dict[str, str]:
         )
     if "teacher" in given:
         return {"objective": KNOWLEDGE} | ({} if "method" in given else {"method": "full"})
+    if given.get("resume"):
+        return {}  # it goes on as what it was begun as
     if "context" not in given:
         raise RequestError(BOTH_WAYS.format(name=given.get("name", "NAME")))
     return {"objective": CONTEXT}

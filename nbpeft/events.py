@@ -104,13 +104,23 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Tabled:
+    """Figures of several runs, side by side."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Failed:
     """The run ended in an error; the model is as it was."""
 
     message: str
 
 
-Event = Planned | Noted | Started | Progressed | Evaluated | Sampled | Finished | Failed
+Event = Planned | Noted | Started | Progressed | Evaluated | Sampled | Finished | Tabled | Failed
 Listener = Callable[[Event], None]
 
 

@@ -1,7 +1,9 @@
-"""Runs that are several: answers are made and judged, kept as data, and then learned from.
+"""Runs that are several: rows are made by models, kept as data, and then learned from.
 
-    rlaif:         answers ─> pairs ─> NAME (dpo)
-    constitution:  answers ─> revisions ─> NAME-sft (sft) ─> pairs ─> NAME (dpo)
+    rlaif:                   answers ─> pairs ─> NAME (dpo)
+    constitution:            answers ─> revisions ─> NAME-sft (sft) ─> pairs ─> NAME (dpo)
+    context-distillation:    prompts (where the data are auto) ─> NAME
+    knowledge-distillation:  NAME ─> NAME-labels (sft), to compare with
 
 Each stage's data stand beside the adapter, in `adapters/NAME/feedback/`, a row as soon as it is
 made; `--resume` goes on with the stage that was stopped and redoes none that is done.

@@ -45,6 +45,20 @@ def preferred(request: Request, rows: Path, start: str | None) -> Request:
     return _stage(request, **words, from_=start, fields=fields)
 
 
+LABELS_SUFFIX = "-labels"
+
+
+def without_teacher(request: Request) -> Request:
+    """The run on the rows' own answers alone, whose adapter is NAME-labels."""
+    fields = Fields(methods.get(request.method), objectives.get("sft"))
+    own = {word: value for word, value in request.fields.items() if fields.has(word)}
+    return dataclasses.replace(
+        _stage(request, name=request.name + LABELS_SUFFIX, objective="sft", fields=own),
+        eval=request.eval,
+        attach=False,
+    )
+
+
 def _stage(request: Request, **words: Any) -> Request:
     """The request with these words, and without what only the chain acts on."""
     signals = {o.name: o.default for o in options() if o.metadata["signal"]}

@@ -22,11 +22,16 @@ class KnowledgeDistillation(Distillation):
     """Teacher: another model, or an adapter of this one. Student: the model that is tuned."""
 
     teacher: Teacher | None = None
-    """Once it is bound to a kernel."""
+    """Once it is bound to a kernel; likewise what follows."""
+    parameters: int = 0
+    """Of the student, without what is trained beside it;"""
+    bytes: int = 0
+    """their size."""
 
     def bound(self, around: Surroundings) -> Objective:
         """With the teacher; RequestError where there is none, or it can't be matched."""
         from nbpeft.teaching import refuse_other_vocabulary, teacher_of
+        from nbpeft.teaching.finding import bytes_of
 
         teacher = teacher_of(around)
         if setting(around.settings, "loss_type") != "sequence":
@@ -34,6 +39,8 @@ class KnowledgeDistillation(Distillation):
         return self.knowing(
             around,
             teacher=teacher,
+            parameters=around.handle.total_parameters,
+            bytes=bytes_of(around.handle.root),
             vocabulary=teacher.vocabulary or 0,
             identity=key_of(teacher.handle.fingerprint, teacher.label, teacher.made, around.state),
         )
@@ -88,7 +95,12 @@ class KnowledgeDistillation(Distillation):
         found = dict(super().findings(trainer))
         if "models" in found and trainer.state.global_step:
             speed = _speed(trainer, trainer.model, trainer.processing_class)
-            found["models"] = {**found["models"], "student": {"tokens_per_second": speed}}
+            student = {
+                "parameters": self.parameters,
+                "bytes": self.bytes,
+                "tokens_per_second": speed,
+            }
+            found["models"] = {**found["models"], "student": student}
         return found
 
 

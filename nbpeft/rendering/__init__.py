@@ -14,12 +14,13 @@ from nbpeft.rendering.marked import Marked, Span, differences, light
 from nbpeft.rendering.numbers import bytes_size, count, duration, figure, nats, percent
 from nbpeft.rendering.plans import plan_table, setting_text
 from nbpeft.rendering.sparkline import curve_html
-from nbpeft.rendering.table import Table
+from nbpeft.rendering.table import Align, Table
 from nbpeft.rendering.tokens import Gap, Token, TokenRow, tokens_html, tokens_text
 from nbpeft.rendering.tree import tree_png, tree_text
 
 __all__ = [
     "WIDTH",
+    "Align",
     "Gap",
     "Marked",
     "Span",

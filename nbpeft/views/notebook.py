@@ -29,10 +29,11 @@ from nbpeft.events import (
     Progressed,
     Sampled,
     Started,
+    Tabled,
 )
-from nbpeft.rendering import WIDTH, Table, curve_png, plain, plan_table
+from nbpeft.rendering import WIDTH, Table, curve_png, plain
 from nbpeft.views.live import live_html
-from nbpeft.views.progress import Progress, closing_table, failure_table
+from nbpeft.views.progress import Progress, closing_table, failure_table, still_table
 
 Bundle = dict[str, Any]
 
@@ -83,8 +84,8 @@ class NotebookView:
                 self._update()
             case Noted():
                 self._publish(_text(f"[nbpeft] {plain(event.text, one_line=True)}"))
-            case Planned():
-                self._publish(_bundle(plan_table(event.plan)))
+            case Planned() | Tabled():
+                self._publish(_bundle(still_table(event)))
             case Started():
                 self._start(event)
             case Finished():

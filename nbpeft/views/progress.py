@@ -4,10 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nbpeft.events import Evaluated, Failed, Finished, Progressed, Sampled, Started
-from nbpeft.rendering import Table, count, duration, figure, glimpse, nats, plain, thin
+from nbpeft.events import (
+    Evaluated,
+    Failed,
+    Finished,
+    Planned,
+    Progressed,
+    Sampled,
+    Started,
+    Tabled,
+)
+from nbpeft.rendering import (
+    Align,
+    Table,
+    count,
+    duration,
+    figure,
+    glimpse,
+    nats,
+    plain,
+    plan_table,
+    thin,
+)
 
 _KEPT = 1_000
+
+
+def still_table(event: Planned | Tabled) -> Table:
+    """What is shown once and stays: a plan, or figures of several runs."""
+    if isinstance(event, Planned):
+        return plan_table(event.plan)
+    align: list[Align] = ["left"]
+    align += ["right" for _ in event.header[1:]]
+    return Table(event.title, event.header, event.rows, tuple(align), event.notes)
 
 
 class Losses:

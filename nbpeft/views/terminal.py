@@ -17,9 +17,10 @@ from nbpeft.events import (
     Progressed,
     Sampled,
     Started,
+    Tabled,
 )
-from nbpeft.rendering import plain, plan_table
-from nbpeft.views.progress import Progress, closing_table, failure_table
+from nbpeft.rendering import plain
+from nbpeft.views.progress import Progress, closing_table, failure_table, still_table
 
 _SECONDS_APART = 0.1
 _STEP_LINES = 40
@@ -64,8 +65,8 @@ class TerminalView:
                 self._write(self._progress.sample_line)
             case Noted():
                 self._write(f"[nbpeft] {plain(event.text, one_line=True)}")
-            case Planned():
-                self._write(plan_table(event.plan).text())
+            case Planned() | Tabled():
+                self._write(still_table(event).text())
             case Started():
                 self._progress.start(event)
                 self._write(self._progress.opening_line)

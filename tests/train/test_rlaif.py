@@ -99,7 +99,7 @@ def test_stopped_while_pairs_are_made_it_goes_on_to_the_same_ones(tune, monkeypa
 
         return original(*before, counted, seed, events, stop)
 
-    monkeypatch.setattr("nbpeft.chains.running.made", stopping)
+    monkeypatch.setattr("nbpeft.chains.feedback.made", stopping)
     with pytest.raises(nbpeft.Stopped, match=r"16 of 20 prompts are kept"):
         tune("ai", **words, judge=long_ago)
     assert not nbpeft.session.current().shelf.records()[1:]
