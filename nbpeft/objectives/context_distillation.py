@@ -50,6 +50,11 @@ class ContextDistillation(Distillation):
                 "context-distillation needs a context: write it below %%distill NAME --prompts X, "
                 "or give context: in the body."
             )
+        if around.settings.get("match"):
+            raise RequestError(
+                "match is of a teacher's layers, for knowledge-distillation: with a context they "
+                "read other texts; leave it out."
+            )
         root: Any = around.handle.root
         record = request.from_ and around.session.record(around.handle, request.from_)
         return self.knowing(

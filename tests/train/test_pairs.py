@@ -43,6 +43,12 @@ CELLS = {
     "kto": {"data": "ratings"},
     "reward": {"data": "polite"},
     "classify": {"data": "sentiment"},
+    "context-distillation": {
+        "data": "questions",
+        "context": "Talk like a pirate.",
+        "max_completion_length": 6,
+    },
+    "knowledge-distillation": {"baseline": "off"},
     "rl": {"data": "questions", "reward": later, "max_completion_length": 6},
     "rlaif": CHAIN,
     "constitution": CHAIN | {"principles": ["Be short."]},
@@ -54,9 +60,11 @@ CELLS = {
 def test_two_steps(tune, method, objective):
     if method == "bitfit":  # Llama has none
         tune.model = biased(tune.model)
+    words = dict(CELLS.get(objective, {}))
+    if "teacher" in objectives.get(objective).takes:
+        words["teacher"] = nbpeft.make_student(tune.model, layers=1)
     base = {name: p.detach().clone() for name, p in tune.model.named_parameters()}
     before = logits(tune.model)
-    words = dict(CELLS.get(objective, {}))
     if isinstance(words.get("data"), str):
         words["data"] = nbpeft.load_data(words["data"])
     tune("one", method=method, objective=objective, max_steps=2, learning_rate=1e-2, **words)
