@@ -31,6 +31,10 @@ class Figures:
     """How many answers are the data's own, but for white space; None where none is known."""
 
 
+OF_ANSWERS = "held_out_loss_on_the_answers"
+"""Where a loss is of more than the rows' answers (a teacher's word has its part), theirs alone."""
+
+
 def held_out_loss(record: Record | None, others: Sequence[Record]) -> float | None:
     """Of an adapter as its run measured it; of the base as the runs beside it found it.
 
@@ -38,16 +42,25 @@ def held_out_loss(record: Record | None, others: Sequence[Record]) -> float | No
     from another adapter measured that one, and another --eval held other rows out.
     """
     if record is not None:
-        return record.metrics.get("held_out_loss")
-    before = [r.metrics.get("held_out_loss_before") for r in others if r.parent is None]
+        return _loss(record)
+    before = [_loss(r, "_before") for r in others if r.parent is None]
     losses = [loss for loss in before if loss is not None]
     agree = losses and max(losses) - min(losses) < SAME
     return losses[0] if agree and len(losses) == len(before) and same_rows(others) else None
 
 
+def _loss(record: Record, when: str = "") -> float | None:
+    found = record.metrics
+    return found.get(OF_ANSWERS + when, found.get(f"held_out_loss{when}"))
+
+
 def same_rows(records: Sequence[Record]) -> bool:
     """Whether all were trained, and so measured, on the same rows."""
-    return len({(r.data.get("fingerprint"), r.objective) for r in records}) == 1
+    kinds = {
+        (r.data.get("fingerprint"), "sft" if OF_ANSWERS in r.metrics else r.objective)
+        for r in records
+    }
+    return len(kinds) == 1
 
 
 def hits(answers: Sequence[str], expected: Sequence[str]) -> int:

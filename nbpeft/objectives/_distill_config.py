@@ -23,7 +23,7 @@ TOLD = {
     "temperature": "what both models' logits are divided by (1; with a teacher 2)",
     "beta": "of jsd: the teacher's share of the mixture (0.5)",
     "hard_label_weight": "share of the loss that the answers' own tokens have, 1 - alpha of Hinton "
-    "et al. (0; with a teacher 0.5)",
+    "et al. (0; with a teacher 0.2)",
     "match": "what of a teacher that the student was cut from is matched beside: hidden, attention",
     "match_weight": "what the matched states count beside the loss (1)",
     "num_generations": "answers to each prompt (1)",

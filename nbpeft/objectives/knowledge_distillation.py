@@ -165,7 +165,7 @@ objectives.add(
         paper="Hinton et al. 2015, arXiv:1503.02531",
         gives=frozenset({"causal logits"}),
         unit="",
-        defaults={"remove_unused_columns": False, "temperature": 2.0, "hard_label_weight": 0.5},
+        defaults={"remove_unused_columns": False, "temperature": 2.0, "hard_label_weight": 0.2},
         aliases={"loss": "loss_type"},
         takes=frozenset({"teacher", "baseline", "keep", "turns"}),
         measures=MEASURES,

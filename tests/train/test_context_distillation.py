@@ -94,6 +94,27 @@ def test_the_context_holds_without_being_said(tune):
     assert saved["taught_tokens"] - saved["prompt_tokens"] > 15
 
 
+def test_the_context_holds_in_later_turns(tune):
+    """Which follow on the student's own answers, and whose prompts say nothing of it."""
+    questions = nbpeft.load_data("questions")
+    train, held_out = questions.select(range(120)), questions.select(range(170, 200))
+    nbpeft.finetune(
+        "pirate", train, model=tune.model, tokenizer=tune.tokenizer, eval=0, turns=3,
+        objective="context-distillation", context=CONTEXT, max_steps=30, learning_rate=3e-3,
+        fit="off",
+    )  # fmt: skip
+    student = nbpeft.attach("pirate", model=tune.model)
+    talk = chats(held_out)
+    for later in (40, 80):
+        said = answers(student, tune.tokenizer, talk)
+        more = chats(questions.select(range(later, later + len(talk))))
+        talk = [
+            [*chat, {"role": "assistant", "content": text}, *asked]
+            for chat, text, asked in zip(talk, said, more, strict=True)
+        ]
+        assert share(student, tune.tokenizer, talk) > 0.8
+
+
 def test_the_loss_is_the_naive_one(distill):
     """By whole padded rows, all of the vocabulary, the context read with each."""
     held_out = nbpeft.load_data("questions").select(range(100, 112))
