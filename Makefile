@@ -77,13 +77,14 @@ check: venv ## ruff, mypy, the README's generated tables and the import directio
 	@$(PY) tools/readme.py --check
 	@$(PY) -m pytest -q tests/unit/test_house_imports.py
 
-bench: venv ## measure: SFT beside TRL, comparing 1 to 16 adapters, a magic's cost, attaching, quantizing, 1,000 to 1,000,000 rows
+bench: venv ## measure: SFT beside TRL, distilling a context, comparing 1 to 16 adapters, a magic's cost, attaching, quantizing, 1,000 to 1,000,000 rows
 	@$(PY) benchmarks/attach.py
 	@$(PY) benchmarks/quantize.py
 	@$(PY) benchmarks/rows.py
 	@$(PY) benchmarks/compare.py
 	@$(PY) benchmarks/magic.py
 	@$(PY) benchmarks/sft.py
+	@$(PY) benchmarks/distill.py
 
 bench-fit: venv ## measure how near the fit check comes, method by method (ten minutes)
 	@$(PY) benchmarks/fit.py

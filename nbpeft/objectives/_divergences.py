@@ -39,12 +39,12 @@ def summary(top_k: int | None, temperature: float, vocabulary: int) -> Reduction
         import torch
 
         logits = logits[:, :vocabulary]
-        label = torch.log_softmax(logits, -1).gather(-1, labels.unsqueeze(-1))
-        logs = torch.log_softmax(logits / temperature, -1)
+        label = logits.gather(-1, labels.unsqueeze(-1)) - logits.logsumexp(-1, keepdim=True)
+        softened = logits if temperature == 1 else logits / temperature
         if top_k is None or top_k >= vocabulary:
-            return torch.cat([logs, label], -1)
-        top, ids = logs.topk(top_k, -1)
-        return torch.cat([top, _rest(logs, ids), ids.float(), label], -1)
+            return torch.cat([torch.log_softmax(softened, -1), label], -1)
+        ids = softened.topk(top_k, -1).indices
+        return torch.cat([_parts(softened, ids)[0], ids.float(), label], -1)
 
     return reduction
 
@@ -76,12 +76,17 @@ def divergence(kind: str, *, beta: float, temperature: float, hard: float) -> Re
     ) -> torch.Tensor:
         import torch
 
-        vocabulary = logs.shape[-1] if ids is None else logits.shape[-1]
-        own = torch.log_softmax(logits[:, :vocabulary] / temperature, -1)
-        if ids is not None:
-            own = torch.cat([own.gather(-1, ids), _rest(own, ids)], -1)
+        softened = logits if temperature == 1 else logits / temperature
+        if ids is None:
+            own = torch.log_softmax(softened[:, : logs.shape[-1]], -1)
+            total = None
+        else:
+            own, total = _parts(softened, ids)
         far = _between(kind, logs.clamp(min=LEAST), own.clamp(min=LEAST), beta)
-        hard_loss = -torch.log_softmax(logits, -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+        with torch.set_grad_enabled(bool(hard) and torch.is_grad_enabled()):
+            if total is None or temperature != 1:
+                total = logits.logsumexp(-1, keepdim=True)
+            hard_loss = (total - logits.gather(-1, labels.unsqueeze(-1))).squeeze(-1)
         loss = (1 - hard) * temperature**2 * far
         loss = loss + hard * hard_loss if hard else loss
         return torch.stack([loss, far.detach(), hard_loss.detach()], -1)
@@ -89,9 +94,18 @@ def divergence(kind: str, *, beta: float, temperature: float, hard: float) -> Re
     return reduction
 
 
-def _rest(logs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """(n, 1) the logarithm of what all others come to: summed, not what is left of 1."""
-    return logs.scatter(-1, ids, LEAST).logsumexp(-1, keepdim=True)
+def _parts(logits: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """((n, k + 1) log-probabilities of some tokens and of all others, (n, 1) the log of their sum).
+
+    What the others come to is summed, and not what is left of 1. No log-probability of any of them
+    is made: over a vocabulary each pass counts.
+    """
+    import torch
+
+    top = logits.gather(-1, ids)
+    rest = logits.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
+    total = torch.logaddexp(top.logsumexp(-1, keepdim=True), rest)
+    return torch.cat([top, rest], -1) - total, total
 
 
 def _between(kind: str, teacher: torch.Tensor, student: torch.Tensor, beta: float) -> torch.Tensor:

@@ -14,7 +14,7 @@ def test_every_cell_of_the_readme_runs(root, working_folder):
     try:
         for cell in cells:
             kernel.run(cell)
-        assert kernel.value("sorted(nbpeft.adapters())") == ["pirate", "polite", "terse"]
+        assert kernel.value("sorted(nbpeft.adapters())") == ["brief", "pirate", "polite", "terse"]
         assert kernel.value("nbpeft.session.current().attached()") == []
         assert kernel.value("run.metrics['held_out_loss'] > 0") is True
     finally:
