@@ -45,7 +45,8 @@ def _use(record: Record, objective: Objective) -> str:
     """What to type next: a model with a head gives scores, and writes no better for it."""
     if "causal logits" not in objective.gives:
         return f"%peft_score {record.name} --data X   ·   %%peft_score {record.name}, a text a line"
-    return f"%peft_attach {record.name}   ·   %peft_compare base {record.name}"
+    beside = "base base+context" if record.request.get("context") else "base"
+    return f"%peft_attach {record.name}   ·   %peft_compare {beside} {record.name}"
 
 
 def _speed(outcome: Outcome) -> list[tuple[str, str]]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.architectures import window_of
 from nbpeft.data.prompting import PLAIN, Way
-from nbpeft.errors import RequestError, RunError
+from nbpeft.errors import RequestError
 from nbpeft.events import Noted
 from nbpeft.objectives import Measure, Objective, Reference, Shown
 from nbpeft.objectives._distill_config import asks, distill_config, kept_of, setting
-from nbpeft.objectives._lessons import Conversations, Lesson, joined, pool_of
+from nbpeft.objectives._outside import loss_on, outside_rows, rows_to_keep
 from nbpeft.objectives._policy import OfPolicy
 from nbpeft.objectives._rl_config import longest_answer
 from nbpeft.objectives._rollouts import Prompts
-from nbpeft.objectives._store import FOLDER, KeptAnswers, KeptTargets, Shape, key_of
+from nbpeft.objectives._store import FOLDER, Shape
 from nbpeft.rendering import bytes_size, count, nats
 from nbpeft.request import LossOn
 
@@ -32,12 +31,6 @@ MEASURES = (
     Measure("kl", "KL to the teacher"),
     Measure("nll", "loss on the answers"),
 )
-LINES = 4
-"""How often it is said how far the teacher is."""
-PART = 32
-"""Rows that the teacher is asked about before Stop is looked for."""
-KEPT_ROWS = 64
-"""Rows of what is to stay that are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +82,7 @@ class Distillation(OfPolicy):
             turns=turns,
             longest=longest_answer(settings) if asking else 0,
             folder=around.session.shelf.folder / around.request.name / FOLDER,
-            kept=_kept_rows(around),
+            kept=rows_to_keep(around),
             measures=tuple(m for m in self.measures if m.key != "kl" or not sequence),
             **more,
         )
@@ -138,8 +131,8 @@ class Distillation(OfPolicy):
         super().begin(trainer, reference)
         with kept_as_is():
             self._teach(trainer, reference)
-        trainer.outside = self._outside(trainer)
-        trainer.outside_before = _loss_on(trainer, trainer.outside)
+        trainer.outside = outside_rows(trainer, self.kept)
+        trainer.outside_before = loss_on(trainer, trainer.outside)
 
     def findings(self, trainer: Any) -> Mapping[str, Any]:
         """What the teacher's part came to, and what became of what wasn't learned."""
@@ -147,7 +140,7 @@ class Distillation(OfPolicy):
             return {}
         found = {**trainer.told, "trained_tokens": trainer.tokens_seen}
         if trainer.outside and trainer.state.global_step:
-            found["outside"] = [trainer.outside_before, _loss_on(trainer, trainer.outside)]
+            found["outside"] = [trainer.outside_before, loss_on(trainer, trainer.outside)]
             found["outside_rows"] = "prompts" if self.kept is None else "kept"
         return found
 
@@ -164,59 +157,18 @@ class Distillation(OfPolicy):
         return Shown(tuple(rows))
 
     def _teach(self, trainer: Any, reference: Reference) -> None:
-        from nbpeft.objectives._distilling import Taught
+        from nbpeft.objectives._schooling import School
 
-        teaching = self._teaching(trainer, reference)
-        trainer.teaching, trainer.told = teaching, {}
-        if self.asks:
-            self._converse(trainer, teaching)
-        for split, rows in _splits(trainer).items():
-            if split == "train" and trainer.args.on_policy:
-                continue
-            lessons = self._answered(trainer, split, rows) if self.asks else None
-            taught = Taught(lessons, rows)
-            if not taught.tokens:
-                raise RunError(
-                    "The teacher's answers hold no token to learn: type a larger "
-                    "max_completion_length, or give other prompts."
-                )
-            if trainer.shape is not None:
-                self._fill(trainer, split, rows, taught)
-            trainer.taught[split] = taught
+        trainer.teaching, trainer.told = self._teaching(trainer, reference), {}
+        assert self.folder is not None
+        School(
+            trainer, self.folder, self.identity, self.way, self.turns, self.longest, self.asks
+        ).teach(self._asked_as(trainer))
         self._tell(trainer)
 
     def _teaching(self, trainer: Any, reference: Reference) -> Teaching:
         """Who teaches."""
         raise NotImplementedError
-
-    def _converse(self, trainer: Any, teaching: Teaching) -> None:
-        """How prompts become conversations, and how the student writes its part."""
-        from nbpeft.objectives._teaching import Writing, start_of
-
-        args, tokenizer = trainer.args, trainer.processing_class
-        rendering = trainer.rows.rendering
-        trainer.conversations = conversations = Conversations(
-            tokenizer=tokenizer,
-            rendering=rendering,
-            way=self.way.fitting(rendering, tokenizer),
-            turns=self.turns,
-            each=args.num_generations,
-            longest=self.longest,
-            most=args.max_length,
-            window=window_of(trainer.model),
-            seed=args.seed,
-            **self._asked_as(trainer),
-        )
-        for split, rows in _splits(trainer).items():
-            trainer.pools[split] = pool_of(rows["prompt"])
-        trainer.writing = Writing(tokenizer, self.longest, args.sampling_temperature, seed=None)
-        if self.way.label:
-            first = trainer.train_dataset.select(range(min(PART, len(trainer.train_dataset))))
-            asked = [conversations.asked(row["prompt"]) for row in first]
-            teaching.start = start_of([taught for _, taught in asked])
-            teaching.longest += len(teaching.start)
-            for side, name in enumerate(("prompt_tokens", "taught_tokens")):
-                trainer.told[name] = sum(len(ids[side]) for ids in asked) / len(asked)
 
     def _asked_as(self, trainer: Any) -> dict[str, Any]:
         """How the teacher is asked: as the student is."""
@@ -225,53 +177,6 @@ class Distillation(OfPolicy):
             "teacher_rendering": trainer.rows.rendering,
             "foreign": False,
         }
-
-    def _answered(self, trainer: Any, split: str, rows: Any) -> dict[int, list[Lesson]]:
-        """The lessons of each row, from the teacher's answers."""
-        args, teaching = trainer.args, trainer.teaching
-        wanted = (
-            "answers", _digest(rows), self.identity, self.turns, self.longest, args.seed,
-            args.num_generations, args.sampling_temperature, args.max_length,
-        )  # fmt: skip
-        assert self.folder is not None
-        kept = KeptAnswers(self.folder, split, key_of(*wanted))
-
-        def write(places: Any, prompts: Any) -> list[list[int]]:
-            new = [n for n, place in enumerate(places) if place not in kept.found]
-            if new:
-                asked = [places[n] for n in new], [prompts[n] for n in new]
-                kept.add(dict(zip(asked[0], teaching.write(*asked), strict=True)))
-            return [kept.found[place] for place in places]
-
-        lessons: dict[int, list[Lesson]] = {}
-        for part in _parts(trainer, rows, "the teacher answers" if not kept.reused else ""):
-            held = trainer.conversations.held(part, trainer.pools[split], write, by_teacher=True)
-            for number, turns in held.items():
-                lessons[number] = [lesson for said in turns for lesson in joined(said)]
-        trainer.told["answers_reused"] = bool(kept.reused)
-        return lessons
-
-    def _fill(self, trainer: Any, split: str, rows: Any, taught: Any) -> None:
-        """What the teacher says of each learned token, on disk."""
-        wanted = ("targets", self._lessons_key(trainer, rows), trainer.args.temperature)
-        assert self.folder is not None
-        taught.targets = kept = KeptTargets(
-            self.folder, split, key_of(*wanted), taught.tokens, trainer.shape
-        )
-        seen = 0
-        for part in _parts(trainer, rows, "the teacher reads" if not kept.done else ""):
-            lessons = [lesson for row in part for lesson in taught.of(row)]
-            tokens = sum(lesson.tokens for lesson in lessons)
-            if lessons and seen + tokens > kept.done:  # parts are written whole
-                kept.write(trainer.teaching.summaries(lessons))
-            seen += tokens
-
-    def _lessons_key(self, trainer: Any, rows: Any) -> str:
-        args = trainer.args
-        return key_of(
-            _digest(rows), self.identity, self.turns, self.longest, args.seed,
-            args.num_generations, args.sampling_temperature, args.max_length, self.asks,
-        )  # fmt: skip
 
     def _tell(self, trainer: Any) -> None:
         """What was kept, and what that spares."""
@@ -288,41 +193,6 @@ class Distillation(OfPolicy):
         told["seconds"] = round(teaching.seconds, 3)
         told["read"], told["spared"] = teaching.tokens, teaching.spared
         trainer.events.emit(Noted(f"teacher's targets: {_told(told)}"))
-
-    def _outside(self, trainer: Any) -> list[dict[str, Any]]:
-        """What isn't learned, and whose loss is told: the rows to keep, or prompts' own text."""
-        if self.kept is not None:
-            rows = self.kept.train
-            few = rows.select(range(min(KEPT_ROWS, len(rows))))
-            return [{k: list(row[k]) for k in ("input_ids", "labels")} for row in few]
-        if not self.asks:
-            return []
-        rows = list(_splits(trainer).values())[-1]
-        few = rows.select(range(min(KEPT_ROWS, len(rows))))
-        return [
-            {"input_ids": list(ids), "labels": [-100, *ids[1:]]}
-            for ids in few["input_ids"]
-            if len(ids) > 1
-        ]
-
-
-def _splits(trainer: Any) -> dict[str, Any]:
-    """The rows by split; those that are held out last, where there are any."""
-    splits = {"train": trainer.train_dataset, "eval": trainer.eval_dataset}
-    return {name: rows for name, rows in splits.items() if rows is not None}
-
-
-def _parts(trainer: Any, rows: Any, doing: str) -> Any:
-    """The rows, some at a time; says how far it is, and ends where Stop was asked for."""
-    told = max(PART, len(rows) // LINES + 1)
-    for start in range(0, len(rows), PART):
-        if trainer.stop.asked:
-            raise KeyboardInterrupt
-        part = [rows[n] for n in range(start, min(start + PART, len(rows)))]
-        yield part
-        done = start + len(part)
-        if doing and len(rows) > 2 * PART and start // told != done // told:
-            trainer.events.emit(Noted(f"{doing}: {count(done)} of {count(len(rows))} rows"))
 
 
 def _told(told: Mapping[str, Any]) -> str:
@@ -357,47 +227,3 @@ def _beside(chosen: Any, forward: Any) -> Any:
         return values
 
     return both
-
-
-def _digest(rows: Any) -> str:
-    """Of rows as they are read."""
-    import hashlib
-
-    import numpy as np
-
-    digest = hashlib.sha256()
-    for row in rows:
-        for name in ("input_ids", "labels"):
-            digest.update(np.asarray(row.get(name, ()), dtype=np.int64).tobytes() + b"|")
-    return digest.hexdigest()
-
-
-def _kept_rows(around: Surroundings) -> Rows | None:
-    """The rows that `--keep` names."""
-    if around.request.keep is None:
-        return None
-    from nbpeft import data
-
-    return data.tokenize(
-        data.read_mix(around.request.keep, around.variables),
-        around.tokenizer,
-        eval=0,
-        max_length=around.settings["max_length"],
-    )
-
-
-def _loss_on(trainer: Any, rows: Sequence[dict[str, Any]]) -> float:
-    """The model's mean loss on the labels of some rows, nats a token, as it is now."""
-    import torch
-
-    from nbpeft.objectives._rollouts import writing
-    from nbpeft.seam.probe import moved
-
-    total, tokens = 0.0, 0
-    with writing(trainer.model), torch.no_grad():
-        for start in range(0, len(rows), PART):
-            batch = moved(trainer.layout(rows[start : start + PART]), trainer.args.device)
-            with trainer.scorer.over(batch), trainer.accelerator.autocast():
-                scores = trainer.scorer.scores(batch)
-            total, tokens = total - float(scores.sum()), tokens + len(scores)
-    return total / max(1, tokens)

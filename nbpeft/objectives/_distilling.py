@@ -8,7 +8,7 @@ the answers itself: then it is asked in each step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,9 @@ class Taught:
 
     def __init__(self, lessons: Mapping[int, Sequence[Lesson]] | None, rows: Any) -> None:
         self._lessons = lessons
-        self._first: dict[int, int] = {}
-        """Row -> its first learned token."""
         counts = [sum(lesson.tokens for lesson in self.of(row)) for row in self._light(rows)]
-        firsts = list(accumulate(counts, initial=0))
-        self.tokens = firsts[-1]
-        for number, span in enumerate(pairwise(firsts)):
-            self._first[number] = span[0]
+        # Where each row's learned tokens begin, and how many there are.
+        *self._first, self.tokens = accumulate(counts, initial=0)
         self.targets: KeptTargets | None = None
 
     def of(self, row: Mapping[str, Any]) -> Sequence[Lesson]:

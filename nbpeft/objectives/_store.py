@@ -54,11 +54,12 @@ class KeptAnswers:
     def _read(self) -> dict[tuple[int, ...], list[int]]:
         if not self._path.is_file():
             return {}
-        head, *lines = self._whole()
-        if json.loads(head).get("key") != self._key:
-            return {}
-        rows = [json.loads(line) for line in lines]
-        return {tuple(row["place"]): row["ids"] for row in rows}
+        try:
+            head, *rows = map(json.loads, self._whole())
+            same = head.get("key") == self._key
+            return {tuple(row["place"]): row["ids"] for row in rows} if same else {}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}  # edited by hand, it is as good as none
 
     def _whole(self) -> list[str]:
         """Its lines; one that was broken off while it was written is dropped."""
@@ -153,9 +154,12 @@ class KeptTargets:
     def _done(self) -> int:
         if not self._state.is_file():
             return 0
-        state = json.loads(self._state.read_text(encoding="utf-8"))
-        whole = all(path.is_file() for path, *_ in self._kinds())
-        return int(state["done"]) if whole and state.get("key") == self._key else 0
+        try:
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+            same, done = state["key"] == self._key, int(state["done"])
+        except (ValueError, KeyError, TypeError):
+            return 0
+        return done if same and all(path.is_file() for path, *_ in self._kinds()) else 0
 
     def _kinds(self) -> Iterator[tuple[Path, str, Any, tuple[int, ...]]]:
         shape, n = self.shape, self._tokens

@@ -94,15 +94,19 @@ class ContextDistillation(Distillation):
         every = [row for split in splits for row in split.select_columns(["input_ids", "prompt"])]
         longest = max(every, key=lambda row: len(row["input_ids"]))
         put = rows.rendering.prompt_ids(tokenizer, way.put(longest["prompt"], rows.rendering))
+        own = len(longest["input_ids"])
         if self.window is not None and len(put) + self.longest > self.window:
-            own = len(longest["input_ids"])
             raise RequestError(
                 f"The context has {count(len(put) - own)} tokens: with the longest prompt "
                 f"({count(own)}) and an answer of up to {count(self.longest)} it is over the "
                 f"model's window of {count(self.window)}; shorten it, or type a smaller "
                 "max_completion_length."
             )
-        return dataclasses.replace(rows, notes=(*rows.notes, *way.notes))
+        told = (
+            f"the teacher is asked with the context before each prompt, {count(len(put) - own)} "
+            "tokens; the student without it"
+        )
+        return dataclasses.replace(rows, notes=(*rows.notes, told, *way.notes))
 
     def shown(self, findings: Mapping[str, Any], title: str) -> Shown:
         """The tokens that a call is spared, and what that comes to over many calls."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,11 @@ from nbpeft.objectives._distill_config import setting
 from nbpeft.objectives._distilled import MEASURES, Distillation
 from nbpeft.objectives._matching import Matching, refuse_unlike
 from nbpeft.objectives._store import key_of
+from nbpeft.rendering import count
+from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
+    from nbpeft.data import Mix, Rows, Source
     from nbpeft.feedback import Surroundings
     from nbpeft.objectives._teaching import Teaching
     from nbpeft.teaching import Teacher
@@ -56,6 +60,26 @@ class KnowledgeDistillation(Distillation):
 
         trainer.take(Choice("plain"))
         return "rows are padded, and all their states computed: match wants them"
+
+    def rows(
+        self,
+        source: Source | Mix,
+        tokenizer: Any,
+        *,
+        columns: Mapping[str, str] | None,
+        eval: float | Source | Mix | None,
+        max_length: int,
+        loss_on: LossOn,
+    ) -> Rows:
+        """Answers, or prompts; the plan says who teaches."""
+        rows = super().rows(
+            source, tokenizer, columns=columns, eval=eval, max_length=max_length, loss_on=loss_on
+        )
+        assert self.teacher is not None
+        who = f"an adapter of this model, {self.teacher.label or 'base'}"
+        if not self.teacher.own:
+            who = f"{self.teacher.name}, {count(self.teacher.parameters)} parameters"
+        return dataclasses.replace(rows, notes=(*rows.notes, f"the teacher is {who}"))
 
     def _asked_as(self, trainer: Any) -> dict[str, Any]:
         assert self.teacher is not None
@@ -147,6 +171,10 @@ def _speed(trainer: Any, model: Any, tokenizer: Any) -> float:
 
     rows = trainer.train_dataset.select(range(min(ASKED, len(trainer.train_dataset))))
     prompts = [list(ids[:BEGINNING]) for ids in rows["input_ids"]]
+    if tokenizer is not trainer.processing_class:  # its ids are other words
+        texts = trainer.processing_class.batch_decode(prompts, skip_special_tokens=True)
+        found = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        prompts = [ids or [tokenizer.eos_token_id or 0] for ids in found]
     return round(tokens_per_second(model, tokenizer, prompts), 1)
 
 

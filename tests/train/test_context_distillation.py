@@ -171,7 +171,7 @@ def test_a_stopped_run_goes_on_with_what_the_teacher_said(distill, asked, stoppe
 
 def test_stop_while_the_teacher_answers_keeps_what_it_said(distill, asked, monkeypatch):
     before = state_of(distill.model, distill.tokenizer)
-    monkeypatch.setattr("nbpeft.objectives._distilled.PART", 8)
+    monkeypatch.setattr("nbpeft.objectives._schooling.PART", 8)
     seen = []
     written = _teaching.Writing.written
 

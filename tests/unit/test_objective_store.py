@@ -114,3 +114,12 @@ def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
 def test_a_key_is_of_values_alone():
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1}) != key_of({"a": 1, "b": 3})
     assert json.dumps(key_of("x"))
+
+
+@pytest.mark.parametrize("text", ["[]", "nothing", '{"key": 1}\n{"place": 3}\n', '{"key": "one"'])
+def test_what_was_edited_by_hand_is_as_good_as_none(tmp_path, text):
+    KeptTargets(tmp_path, "train", "one", 5, TOP).write(summary(0, 5))
+    (tmp_path / "train.targets.json").write_text(text)
+    (tmp_path / "train.answers.jsonl").write_text(text)
+    assert KeptTargets(tmp_path, "train", "one", 5, TOP).done == 0
+    assert KeptAnswers(tmp_path, "train", "one").found == {}
