@@ -125,7 +125,7 @@ class Request:
         shown="on|off",
         signal=True,
     )
-    keep: str | None = option(
+    outside: str | None = option(
         "rows of what is to stay as it was: their loss before and after is told",
         shown="X",
         signal=True,

@@ -60,7 +60,7 @@ def finetune_help() -> str:
 
 def distill_help() -> str:
     """What `%%distill?` shows."""
-    own = ("data", "teacher", "context", "turns", "keep", "baseline", "count")
+    own = ("data", "teacher", "context", "turns", "outside", "baseline", "count")
     shown = [option for option in options() if option.name in own]
     rest = [o for o in options() if not o.metadata["signal"] and o.name not in (*own, "name")]
     known = [objective for objective in objectives if objective.name.endswith("distillation")]

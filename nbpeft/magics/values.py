@@ -115,7 +115,7 @@ def distilling(cursor: Cursor) -> dict[str, str]:
 
 def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iterator[Offer]:
     word = cursor.word
-    if word in ("data", "eval", "prompts", "keep"):
+    if word in ("data", "eval", "prompts", "outside"):
         yield from rows(fragment, variables)
     elif word in _HELD:
         yield from _HELD[word](variables)

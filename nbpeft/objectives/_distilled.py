@@ -13,7 +13,7 @@ from nbpeft.errors import RequestError
 from nbpeft.events import Noted
 from nbpeft.objectives import Measure, Objective, Reference, Shown
 from nbpeft.objectives._distill_config import asks, distill_config, kept_of, setting
-from nbpeft.objectives._outside import loss_on, outside_rows, rows_to_keep
+from nbpeft.objectives._outside import loss_on, outside_rows, rows_outside
 from nbpeft.objectives._policy import OfPolicy
 from nbpeft.objectives._rl_config import longest_answer
 from nbpeft.objectives._rollouts import Prompts
@@ -82,7 +82,7 @@ class Distillation(OfPolicy):
             turns=turns,
             longest=longest_answer(settings) if asking else 0,
             folder=around.session.shelf.folder / around.request.name / FOLDER,
-            kept=rows_to_keep(around),
+            kept=rows_outside(around),
             measures=tuple(m for m in self.measures if m.key != "kl" or not sequence),
             **more,
         )
@@ -149,7 +149,7 @@ class Distillation(OfPolicy):
         rows = []
         if "outside" in findings:
             before, after = findings["outside"]
-            what = {"prompts": "the prompts' own text", "kept": "the rows to keep"}
+            what = {"prompts": "the prompts' own text", "kept": "the rows named"}
             where = what[findings["outside_rows"]]
             rows.append(("outside", f"{nats(before)} → {nats(after)} nats a token on {where}"))
         if "bytes" in findings:

@@ -14,14 +14,14 @@ MOST = 64
 AT_ONCE = 32
 
 
-def rows_to_keep(around: Surroundings) -> Rows | None:
-    """The rows that `--keep` names; None where it names none."""
-    if around.request.keep is None:
+def rows_outside(around: Surroundings) -> Rows | None:
+    """The rows that `--outside` names; None where it names none."""
+    if around.request.outside is None:
         return None
     from nbpeft import data
 
     return data.tokenize(
-        data.read_mix(around.request.keep, around.variables),
+        data.read_mix(around.request.outside, around.variables),
         around.tokenizer,
         eval=0,
         max_length=around.settings["max_length"],
@@ -29,9 +29,9 @@ def rows_to_keep(around: Surroundings) -> Rows | None:
 
 
 def outside_rows(trainer: Any, kept: Rows | None) -> list[dict[str, Any]]:
-    """The rows to keep; else, where rows are prompts, the prompts' own text, which isn't trained.
+    """The rows that were named; else, where rows are prompts, the text of these.
 
-    Those that are held out, where there are any.
+    That isn't trained. Those that are held out, where there are any.
     """
     if kept is not None:
         few = kept.train.select(range(min(MOST, len(kept.train))))

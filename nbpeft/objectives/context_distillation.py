@@ -157,7 +157,7 @@ objectives.add(
         unit="nats per token",
         defaults={"remove_unused_columns": False},
         aliases={"loss": "loss_type"},
-        takes=frozenset({"context", "turns", "keep", "count"}),
+        takes=frozenset({"context", "turns", "outside", "count"}),
         measures=MEASURES[:1],
     )
 )

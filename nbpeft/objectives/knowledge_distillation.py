@@ -195,7 +195,7 @@ objectives.add(
         unit="",
         defaults={"remove_unused_columns": False, "temperature": 2.0, "hard_label_weight": 0.2},
         aliases={"loss": "loss_type"},
-        takes=frozenset({"teacher", "baseline", "keep", "turns"}),
+        takes=frozenset({"teacher", "baseline", "outside", "turns"}),
         measures=MEASURES,
     )
 )

@@ -278,7 +278,7 @@ def test_what_cannot_be_is_one_line(distill, words, said):
 
 
 def test_what_is_to_stay_is_measured(distill, chats):
-    run = distill(keep="tiny:facts")
+    run = distill(outside="tiny:facts")
     before, after = run.record.findings["outside"]
     assert run.record.findings["outside_rows"] == "kept"
     assert 0 < before != after > 0

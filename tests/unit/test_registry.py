@@ -1,5 +1,6 @@
 """Methods, objectives and places by name: found on the first look-up, and paired by capability."""
 
+import dataclasses
 import importlib
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from nbpeft.methods import methods
 from nbpeft.objectives import objectives
 from nbpeft.places import places
 from nbpeft.registry import Registry, check_pair
+from nbpeft.request import options
 
 
 @dataclass
@@ -105,3 +107,15 @@ def test_every_entry_says_what_it_is_in_a_line(registry: Registry, name):
 
 def test_the_default_pair_is_legal():
     check_pair(methods.get("lora"), objectives.get("sft"))
+
+
+def test_no_word_of_a_run_is_a_field_of_a_config():
+    """Else a method's own field could not be set any more: diff has a `keep`."""
+    words = {option.name for option in options() if not option.metadata["setting"]}
+    taken = {
+        (entry.name, field.name)
+        for entry in (*methods, *objectives)
+        for field in dataclasses.fields(entry.config_class())
+        if field.name in words
+    }
+    assert not taken
