@@ -32,10 +32,10 @@ BOTH_WAYS = (
 
 def distill_cell(line: str, body: str) -> tuple[Request, list[Any] | None]:
     """A `%distill` line or `%%distill` cell as (request, inline rows or None)."""
-    words = line_words(line, "%%distill")
+    words = line_words(line, "%%distill", texts=frozenset(OTHER))
     options, context = parted(body) if "teacher" not in words else _whole(body)
-    on_body = _renamed(read_yaml(options) if options.strip() else {})
-    words = _renamed(words)
+    on_body = renamed(read_yaml(options))
+    words = renamed(words)
     rows = on_body.pop("data") if isinstance(on_body.get("data"), list) else None
     if rows is not None and "data" in words:
         raise given_once("data", words["data"], "inline rows")
@@ -48,9 +48,8 @@ def distill_cell(line: str, body: str) -> tuple[Request, list[Any] | None]:
 
 
 def distill_call(name: str, words: Mapping[str, Any]) -> Request:
-    """A Python call as a request; keywords that are None count as not given."""
-    given = _renamed({word: value for word, value in words.items() if value is not None})
-    return from_call(name, {**given, **_kind({"name": name, **given})})
+    """A Python call as a request: words of a run, as `renamed` gives them."""
+    return from_call(name, {**words, **_kind({"name": name, **words})})
 
 
 def parted(body: str) -> tuple[str, str]:
@@ -104,16 +103,21 @@ def _kind(given: Mapping[str, Any]) -> dict[str, str]:
             f"objective {quoted(given['objective'])} is for %%finetune; %%distill has its own: "
             "leave it out."
         )
-    if "teacher" in given:
-        return {"objective": KNOWLEDGE} | ({} if "method" in given else {"method": "full"})
-    if given.get("resume"):
+    if "teacher" not in given and given.get("resume"):
         return {}  # it goes on as what it was begun as
-    if "context" not in given:
+    if "teacher" not in given and "context" not in given:
         raise RequestError(BOTH_WAYS.format(name=given.get("name", "NAME")))
+    return {word: value for word, value in usual(given).items() if word not in given}
+
+
+def usual(given: Mapping[str, Any]) -> dict[str, str]:
+    """The objective of what is given, and the method: a student trains whole."""
+    if "teacher" in given:
+        return {"objective": KNOWLEDGE, "method": "full"}
     return {"objective": CONTEXT}
 
 
-def _renamed(words: Mapping[str, Any]) -> dict[str, Any]:
+def renamed(words: Mapping[str, Any]) -> dict[str, Any]:
     """The words of a run; RequestError where one is given under both its names."""
     found: dict[str, Any] = {}
     for word, value in words.items():

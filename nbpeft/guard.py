@@ -202,6 +202,16 @@ def restore_random_state(state: tuple[Any, ...]) -> None:
         torch.cuda.set_rng_state_all(state[3])
 
 
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Inside, random numbers may be drawn; the states are as before after."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(state)
+
+
 class _ProcessState:
     """Environment variables, Accelerate's singletons and torch's global switches."""
 

@@ -34,10 +34,14 @@ def from_cell(
     return request_of({"line": words, "body": on_body}), rows
 
 
-def line_words(line: str, magic: str) -> dict[str, Any]:
-    """The words of the line of a run's magic; what stands there without a flag is `name`."""
-    also = frozenset({"prompts", "student"}) if magic == "%%distill" else frozenset()
-    words, names = split_line(line, flags=_of_kind(bool), texts=_of_kind(str, str | None) | also)
+def line_words(line: str, magic: str, texts: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The words of the line of a run's magic; what stands there without a flag is `name`.
+
+    Args:
+        texts: further words whose value is a text.
+    """
+    texts |= _of_kind(str, str | None)
+    words, names = split_line(line, flags=_of_kind(bool), texts=texts)
     _refuse_help(words, magic)
     if len(names) > 1:
         raise RequestError(

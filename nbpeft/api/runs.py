@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import variables
@@ -53,29 +52,18 @@ def distill(
     Returns and raises as `finetune`. A teacher that is the student itself, another vocabulary, an
     empty context or one that is longer than the model's window are refused before anything begins.
     """
-    from nbpeft.cells import OTHER, distill_call
+    from nbpeft.cells import distill_call, renamed
     from nbpeft.prepare import Bindings
 
-    given = {"prompts": prompts, "data": data, "student": student, "model": model}
-    named, live = sorted_out(**given, tokenizer=tokenizer, eval=eval)
-    # A list of texts is prompts: what has no name is handed over as it is.
-    words, signals = _signals({**words, "teacher": teacher, "context": context})
-    request = distill_call(name, {**words, **named, **dict.fromkeys(live, LIVE)})
-    cleared: dict[str, Any] = dict.fromkeys(OTHER.get(word, word) for word in live)
-    request = replace(request, **cleared)
-    bindings = Bindings(
-        namespace=variables.namespace(),
-        signals=signals,
-        data=live.get("prompts", live.get("data")),
-        model=live.get("student", live.get("model")),
-        tokenizer=live.get("tokenizer"),
-        eval=live.get("eval"),
-    )
-    return execute(request, bindings)
-
-
-LIVE = "an object"
-"""What stands in a request's words for what has no name, until it is bound."""
+    given = {
+        "context": context, "prompts": prompts, "data": data, "teacher": teacher,
+        "student": student, "model": model, "tokenizer": tokenizer, "eval": eval, **words,
+    }  # fmt: skip
+    words, signals = _signals(renamed({w: v for w, v in given.items() if v is not None}))
+    objects = {word: words.pop(word, None) for word in ("data", "model", "tokenizer", "eval")}
+    named, live = sorted_out(**objects)
+    request = distill_call(name, {**words, **named})
+    return execute(request, Bindings(namespace=variables.namespace(), signals=signals, **live))
 
 
 def execute(request: Request, bindings: Any) -> Run:

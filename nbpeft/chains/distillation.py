@@ -59,53 +59,56 @@ def has_baseline(request: Request) -> bool:
     return False
 
 
-class DistillationChain(Staged):
-    """Prompts, the distillation itself, and the student without a teacher."""
+def chain_of(request: Request, bindings: Bindings) -> type[Staged]:
+    """Which of the two a request is."""
+    return WritingChain if writes_prompts(request, bindings) else ComparingChain
+
+
+class ComparingChain(Staged):
+    """The distillation, and the student without a teacher."""
 
     def run(self) -> Run:
         """Stage by stage; what is done already isn't redone."""
         request = self.request
-        written = writes_prompts(request, self.bindings)
-        if written:
-            ready = self._standing_in()
-            if request.dry_run:
-                return self._planned(ready)
-            request = self._with_prompts(ready)
-        done = self._main(request, written=written)
         if request.dry_run:
-            return done
-        if has_baseline(request):
-            self._compare(request, done)
-        elif written:
-            self.kept.set_done(MAIN, all_of_it=True)
+            return self.trained(request, self.bindings)
+        done = self._main()
+        bindings = dataclasses.replace(self.bindings, signals={})
+        alone = self.trained(stages.without_teacher(request), bindings)
+        self.kept.set_done(LABELS, all_of_it=True)
+        if done.record is not None and alone.record is not None:
+            self.events().emit(compared(done.record, alone.record))
         return done
 
-    def _main(self, request: Request, *, written: bool) -> Run:
+    def _main(self) -> Run:
         """The distillation; where it is done and the chain was stopped later, as it is."""
-        compares = has_baseline(request) and not request.dry_run
-        if self.request.resume and compares and self.kept.is_done(MAIN):
+        request = self.request
+        if request.resume and self.kept.begun and self.kept.is_done(MAIN):
             record, _ = self.session.find(request.name)
             plan = dataclasses.replace(self.prepared().plan, version=record.version)
             return Run(plan, record)
         try:
             done = self.trained(request, self.bindings)
         except Stopped:
-            if compares and not written and stages.stopped(self.session, request.name):
-                self.kept.begin(self.request.to_dict(), "")
+            if stages.stopped(self.session, request.name):
+                self.kept.begin(request.to_dict(), "")
             raise
-        if compares:
-            if not written:
-                self.kept.begin(self.request.to_dict(), "")
-            self.kept.set_done(MAIN)
+        self.kept.begin(request.to_dict(), "")
+        self.kept.set_done(MAIN)
         return done
 
-    def _compare(self, request: Request, done: Run) -> None:
-        """The student on the rows' own answers alone, and what both came to."""
-        bindings = dataclasses.replace(self.bindings, signals={})
-        alone = self.trained(stages.without_teacher(request), bindings)
-        self.kept.set_done(LABELS, all_of_it=True)
-        if done.record is not None and alone.record is not None:
-            self.events().emit(compared(done.record, alone.record))
+
+class WritingChain(Staged):
+    """Prompts, and the distillation over them."""
+
+    def run(self) -> Run:
+        """Stage by stage; what is done already isn't redone."""
+        ready = self._standing_in()
+        if self.request.dry_run:
+            return self._planned(ready)
+        done = self.trained(self._with_prompts(ready), self.bindings)
+        self.kept.set_done(MAIN, all_of_it=True)
+        return done
 
     def _standing_in(self) -> Prepared:
         """The whole chain, checked on prompts that stand in for those to be written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from nbpeft.chains.distillation import DistillationChain, is_chain
+from nbpeft.chains.distillation import chain_of, is_chain
 from nbpeft.chains.feedback import FeedbackChain
 from nbpeft.chains.kept import FOLDER, Kept
 from nbpeft.chains.staged import Staged
@@ -33,18 +33,18 @@ def run(
     kept = Kept(session.shelf.folder / request.name / FOLDER)
     if request.resume and kept.begun:
         request = dataclasses.replace(Request.from_dict(kept.state()["request"]), resume=True)
-        return _chain_of(request)(request, session, bindings, events, kept).run()
+        return _chain_of(request, bindings)(request, session, bindings, events, kept).run()
     if isinstance(objectives.get(request.objective), Chain) and request.resume:
         raise AdapterError(
             f"There is no {request.objective} of the name {request.name} that was stopped; "
             "leave --resume out to begin it."
         )
     if isinstance(objectives.get(request.objective), Chain) or is_chain(request, bindings):
-        return _chain_of(request)(request, session, bindings, events, kept).run()
+        return _chain_of(request, bindings)(request, session, bindings, events, kept).run()
     return run_one(request, session, bindings, events())
 
 
-def _chain_of(request: Request) -> type[Staged]:
+def _chain_of(request: Request, bindings: Bindings) -> type[Staged]:
     """Which chain a request is."""
     feedback = isinstance(objectives.get(request.objective), Chain)
-    return FeedbackChain if feedback else DistillationChain
+    return FeedbackChain if feedback else chain_of(request, bindings)

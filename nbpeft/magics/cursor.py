@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from nbpeft.cells import LINE
 from nbpeft.request import field_name, typed
 
 _CELL = re.compile(r"\s*%%(\w+)")
@@ -136,9 +137,8 @@ def _is_options(start: Cursor, body: list[str], row: int) -> bool:
     """Whether a line of a %%distill body is YAML: with a teacher, or above the first line ---."""
     if "teacher" in start.given:
         return True
-    return "---" in (line.rstrip() for line in body[row + 1 :]) and "---" not in (
-        line.rstrip() for line in body[: row + 1]
-    )
+    lines = [line.rstrip() for line in body]
+    return LINE in lines and row < lines.index(LINE)
 
 
 def _parent(above: list[str]) -> str:

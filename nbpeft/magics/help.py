@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nbpeft.attaching import attach_options
+from nbpeft.cells import CONTEXT, KNOWLEDGE
 from nbpeft.comparison.request import compare_options
 from nbpeft.merging import merge_options
 from nbpeft.methods import methods
@@ -60,10 +61,10 @@ def finetune_help() -> str:
 
 def distill_help() -> str:
     """What `%%distill?` shows."""
-    own = ("data", "teacher", "context", "turns", "outside", "baseline", "count")
+    known = [objectives.get(CONTEXT), objectives.get(KNOWLEDGE)]
+    own = frozenset({"data"}).union(*(objective.takes for objective in known))
     shown = [option for option in options() if option.name in own]
-    rest = [o for o in options() if not o.metadata["signal"] and o.name not in (*own, "name")]
-    known = [objective for objective in objectives if objective.name.endswith("distillation")]
+    rest = [o for o in options() if not o.metadata["signal"] and o.name not in ("data", "name")]
     return "\n".join(
         [
             "Learn what a context makes the model do, or what a larger model knows.",

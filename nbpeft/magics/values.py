@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from nbpeft import session
-from nbpeft.cells import CONTEXT, KNOWLEDGE
+from nbpeft.cells import usual
 from nbpeft.coerce import choices
 from nbpeft.data.hosting.request import Hosted
 from nbpeft.magics.cursor import RUNS, Cursor
@@ -96,21 +96,12 @@ def fields_of(cursor: Cursor) -> Fields | None:
         named = cursor.given.get("method")
         return Fields(methods.get(named), None) if named in methods.names() else None
     default = {o.name: o.default for o in options()}
-    chosen = default | distilling(cursor)
+    chosen = default | (usual(cursor.given) if cursor.magic == "distill" else {})
     method = cursor.given.get("method") or chosen["method"]
     objective = cursor.given.get("objective") or chosen["objective"]
     if method not in methods.names() or objective not in objectives.names():
         return None
     return Fields(methods.get(method), objectives.get(objective))
-
-
-def distilling(cursor: Cursor) -> dict[str, str]:
-    """What a cell that distils is tuned by, where it doesn't say."""
-    if cursor.magic != "distill":
-        return {}
-    if "teacher" in cursor.given:
-        return {"method": "full", "objective": KNOWLEDGE}
-    return {"objective": CONTEXT}
 
 
 def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iterator[Offer]:

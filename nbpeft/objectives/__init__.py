@@ -121,7 +121,7 @@ class Objective:
         """Rows as found -> rows ready for batches. DataError names row and column."""
         from nbpeft.data.prepare import prepare
 
-        return prepare(
+        rows = prepare(
             self.reading(loss_on),
             source,
             tokenizer,
@@ -129,6 +129,15 @@ class Objective:
             eval=eval,
             max_length=max_length,
         )
+        return self.accepted(rows, tokenizer)
+
+    def accepted(self, rows: Rows, tokenizer: Any) -> Rows:
+        """Rows as they were read, with what the plan is to say of them beside.
+
+        Raises:
+            DataError, RequestError: they can't be learned from.
+        """
+        return rows
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """The collator: rows -> batch."""

@@ -125,9 +125,12 @@ class Chain(Objective):
         loss_on: LossOn,
     ) -> Rows:
         """Prompts to be answered; the last run holds out some of the pairs."""
-        rows = super().rows(
+        return super().rows(
             source, tokenizer, columns=columns, eval=0, max_length=max_length, loss_on=loss_on
         )
+
+    def accepted(self, rows: Rows, tokenizer: Any) -> Rows:
+        """Prompts with what the judge wants beside."""
         first = next(iter(rows.train))
         assert self.judge is not None
         self.judge.check(tuple(name for name in first if name not in ("input_ids", "prompt")))

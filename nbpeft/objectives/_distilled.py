@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.data.prompting import PLAIN, Way
 from nbpeft.errors import RequestError
 from nbpeft.events import Noted
+from nbpeft.guard import random_state_kept
 from nbpeft.objectives import Measure, Objective, Reference, Shown
 from nbpeft.objectives._distill_config import asks, distill_config, kept_of, setting
 from nbpeft.objectives._outside import loss_on, outside_rows, rows_outside
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nbpeft.data.signals import Signal
     from nbpeft.feedback import Surroundings
     from nbpeft.objectives._teaching import Teaching
+    from nbpeft.teaching import Teacher
 
 MEASURES = (
     Measure("kl", "KL to the teacher"),
@@ -45,8 +47,6 @@ class Distillation(OfPolicy):
     """Tokens that teacher and student have in common, by their ids."""
     folder: Path | None = None
     """Where what the teacher says is kept."""
-    identity: str = ""
-    """Of the teacher and what it is asked with."""
     kept: Rows | None = None
     """Rows of what is to stay as it was."""
     turns: int = 1
@@ -55,6 +55,15 @@ class Distillation(OfPolicy):
     def way(self) -> Way:
         """What is put around what the teacher is asked."""
         return PLAIN
+
+    @property
+    def foreign(self) -> Teacher | None:
+        """Who teaches in a vocabulary of its own; None where it has the student's."""
+        return None
+
+    def answering(self, reference: Reference) -> Any:
+        """`with …() as model:`, the teacher answers: the policy at the run's start."""
+        return reference
 
     @property
     def asks(self) -> bool:
@@ -70,21 +79,17 @@ class Distillation(OfPolicy):
 
     def knowing(self, around: Surroundings, **more: Any) -> Objective:
         """Bound to what the request names of the kernel; `more` are its own fields of an entry."""
-        settings = around.settings
-        asking = asks(settings) or "context" in self.takes
-        sequence = setting(settings, "loss_type") == "sequence"
+        known = dataclasses.replace(self, settings=around.settings, **more)
         turns = 1 if around.request.turns is None else around.request.turns
         if turns < 1:
             raise RequestError(f"turns must be 1 or more, not {turns}.")
         return dataclasses.replace(
-            self,
-            settings=settings,
+            known,
             turns=turns,
-            longest=longest_answer(settings) if asking else 0,
+            longest=longest_answer(around.settings) if known.asks else 0,
             folder=around.session.shelf.folder / around.request.name / FOLDER,
             kept=rows_outside(around),
-            measures=tuple(m for m in self.measures if m.key != "kl" or not sequence),
-            **more,
+            measures=tuple(m for m in self.measures if m.key != "kl" or known.shape),
         )
 
     def config_class(self) -> type[Any]:
@@ -126,10 +131,8 @@ class Distillation(OfPolicy):
 
     def begin(self, trainer: Any, reference: Reference) -> None:
         """Have the teacher say what it has to say, as far as that isn't known."""
-        from nbpeft.objectives._teaching import kept_as_is
-
         super().begin(trainer, reference)
-        with kept_as_is():
+        with random_state_kept():
             self._teach(trainer, reference)
         trainer.outside = outside_rows(trainer, self.kept)
         trainer.outside_before = loss_on(trainer, trainer.outside)
@@ -158,25 +161,32 @@ class Distillation(OfPolicy):
 
     def _teach(self, trainer: Any, reference: Reference) -> None:
         from nbpeft.objectives._schooling import School
+        from nbpeft.session.fingerprint import values_of
 
         trainer.teaching, trainer.told = self._teaching(trainer, reference), {}
         assert self.folder is not None
+        with trainer.teaching.answering() as model:
+            # By what it is, and not by its name: a teacher may have been trained meanwhile.
+            identity = values_of(model.parameters())
         School(
-            trainer, self.folder, self.identity, self.way, self.turns, self.longest, self.asks
-        ).teach(self._asked_as(trainer))
+            trainer, self.folder, identity, self.way, self.turns, self.longest, self.asks,
+            self.foreign,
+        ).teach()  # fmt: skip
         self._tell(trainer)
 
     def _teaching(self, trainer: Any, reference: Reference) -> Teaching:
-        """Who teaches."""
-        raise NotImplementedError
+        from nbpeft.objectives._divergences import summary
+        from nbpeft.objectives._teaching import Teaching, Writing
 
-    def _asked_as(self, trainer: Any) -> dict[str, Any]:
-        """How the teacher is asked: as the student is."""
-        return {
-            "teacher_tokenizer": trainer.processing_class,
-            "teacher_rendering": trainer.rows.rendering,
-            "foreign": False,
-        }
+        args, foreign = trainer.args, self.foreign
+        tokenizer = trainer.processing_class if foreign is None else foreign.tokenizer
+        return Teaching(
+            answering=self.answering(reference),
+            writing=Writing(tokenizer, self.longest, args.sampling_temperature, args.seed),
+            autocast=trainer.accelerator.autocast,
+            summary=self.shape and summary(self.shape.top, args.temperature, self.vocabulary),
+            longest=args.max_length,
+        )
 
     def _tell(self, trainer: Any) -> None:
         """What was kept, and what that spares."""

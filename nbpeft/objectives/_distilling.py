@@ -144,8 +144,8 @@ class Distilling(Policy):
             else:
                 values, beside = self.matching.values(inputs, divergence)
         self.measure("nll", values[:, -1])
-        if self.shape is not None:
-            self.measure("kl", values[:, 1])
+        if self.shape is not None and (self.forward is None or not self.model.training):
+            self.measure("kl", values[:, 1])  # else it is another divergence
         self.count(sum(inputs["lengths"]))
         loss = values[:, 0].sum() / max(1, len(values)) + beside
         return (loss, {}) if return_outputs else loss
@@ -166,11 +166,7 @@ class Distilling(Policy):
         """What the teacher says of them, asked now."""
         assert self.teaching is not None
         assert self.shape is not None
-        summary = self.teaching.summaries(lessons)
-        logs, top = self.shape.logs, self.shape.top
-        if top is None:
-            return (summary[:, :logs],)
-        return summary[:, :logs], summary[:, logs : logs + top].long()
+        return self.shape.parted(self.teaching.summaries(lessons))
 
     def _longest(self, rows: Sequence[Mapping[str, Any]]) -> list[Lesson]:
         """As long as answers may be."""

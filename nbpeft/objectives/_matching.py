@@ -9,13 +9,12 @@ as hidden states and weights are wanted at every token.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RequestError
-from nbpeft.guard import configs_of
 from nbpeft.rendering import count
 
 if TYPE_CHECKING:
@@ -121,16 +120,8 @@ def apart_of(
     return sum(parts[1:], parts[0]) / len(parts)
 
 
-@contextlib.contextmanager
-def attending(model: Any) -> Iterator[None]:
+def attending(model: Any) -> AbstractContextManager[None]:
     """Inside, attention gives its weights, which fast kernels never hold."""
-    name = "_attn_implementation_internal"
-    configs = [config for config in configs_of(model.modules()) if name in vars(config)]
-    before = [vars(config)[name] for config in configs]
-    try:
-        for config in configs:
-            vars(config)[name] = "eager"
-        yield
-    finally:
-        for config, value in zip(configs, before, strict=True):
-            vars(config)[name] = value
+    from nbpeft.seam.attention import configs_with_attention, implemented_by
+
+    return implemented_by("eager", configs_with_attention(model))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbpeft.architectures import window_of
 from nbpeft.data.prompting import Way
@@ -19,6 +19,9 @@ from nbpeft.objectives._lessons import Conversations, Lesson, joined, pool_of
 from nbpeft.objectives._store import KeptAnswers, KeptTargets, key_of
 from nbpeft.objectives._teaching import Writing, start_of
 from nbpeft.rendering import count
+
+if TYPE_CHECKING:
+    from nbpeft.teaching import Teacher
 
 LINES = 4
 """How often it is said how far the teacher is."""
@@ -34,19 +37,18 @@ class School:
     folder: Path
     """Where what the teacher says is kept."""
     identity: str
-    """Of the teacher and what it is asked with."""
+    """Of the teacher's weights."""
     way: Way
     turns: int
     longest: int
     """Tokens of an answer."""
     asks: bool
     """Whether rows are prompts."""
+    foreign: Teacher | None
+    """Who teaches in a vocabulary of its own."""
 
-    def teach(self, asked_as: dict[str, Any]) -> None:
+    def teach(self) -> None:
         """Fill the trainer's `taught`: lessons, and the targets of their tokens.
-
-        Args:
-            asked_as: the fields of `Conversations` that say how the teacher is asked.
 
         Raises:
             RunError: the answers hold nothing to learn, or there is no room on disk.
@@ -54,7 +56,7 @@ class School:
         """
         trainer = self.trainer
         if self.asks:
-            self._converse(asked_as)
+            self._converse()
         for split, rows in _splits(trainer).items():
             if split == "train" and trainer.args.on_policy:
                 continue
@@ -68,11 +70,11 @@ class School:
                 self._fill(split, rows, taught)
             trainer.taught[split] = taught
 
-    def _converse(self, asked_as: dict[str, Any]) -> None:
+    def _converse(self) -> None:
         """How prompts become conversations, and how the student writes its part."""
         trainer = self.trainer
         args, tokenizer, teaching = trainer.args, trainer.processing_class, trainer.teaching
-        rendering = trainer.rows.rendering
+        rendering, foreign = trainer.rows.rendering, self.foreign
         trainer.conversations = conversations = Conversations(
             tokenizer=tokenizer,
             rendering=rendering,
@@ -83,7 +85,9 @@ class School:
             most=args.max_length,
             window=window_of(trainer.model),
             seed=args.seed,
-            **asked_as,
+            teacher_tokenizer=tokenizer if foreign is None else foreign.tokenizer,
+            teacher_rendering=rendering if foreign is None else foreign.rendering,
+            foreign=foreign is not None,
         )
         for split, rows in _splits(trainer).items():
             trainer.pools[split] = pool_of(rows["prompt"])
@@ -113,7 +117,6 @@ class School:
             held = trainer.conversations.held(part, trainer.pools[split], write, by_teacher=True)
             for number, turns in held.items():
                 lessons[number] = [lesson for said in turns for lesson in joined(said)]
-        trainer.told["answers_reused"] = bool(kept.reused)
         return lessons
 
     def _fill(self, split: str, rows: Any, taught: Taught) -> None:
@@ -131,10 +134,11 @@ class School:
 
     def _key(self, rows: Any) -> str:
         """Of all that the lessons of some rows follow from."""
-        args = self.trainer.args
+        args, way = self.trainer.args, self.way
+        shown = [(shot.prompt, shot.answer) for shot in way.shots]
         return key_of(
-            _digest(rows), self.identity, self.turns, self.longest, args.seed, self.asks,
-            args.num_generations, args.sampling_temperature, args.max_length,
+            _digest(rows), self.identity, way.system, shown, self.turns, self.longest, args.seed,
+            self.asks, args.num_generations, args.sampling_temperature, args.max_length,
         )  # fmt: skip
 
 

@@ -88,6 +88,12 @@ class Shape:
         """Log-probabilities of a token: with top-k also that of the rest."""
         return self.vocabulary if self.top is None else self.top + 1
 
+    def parted(self, summary: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(logs,) or (logs, ids) of what `_divergences.summary` gives; its last is the label's."""
+        if self.top is None:
+            return (summary[:, : self.logs],)
+        return summary[:, : self.logs], summary[:, self.logs : self.logs + self.top].long()
+
     @property
     def small(self) -> bool:
         """Whether ids fit into 16 bits."""
@@ -125,13 +131,12 @@ class KeptTargets:
 
     def write(self, summary: torch.Tensor) -> None:
         """The next tokens' targets, as `nbpeft.objectives._divergences.summary` has them."""
-        logs, top = self.shape.logs, self.shape.top
-        values = summary.float().cpu().numpy()
-        here = slice(self.done, self.done + len(values))
-        self._arrays["logs"][here] = values[:, :logs].clip(-65504, 0)
-        if top is not None:
-            self._arrays["indices"][here] = values[:, logs : logs + top]
-        self._arrays["label"][here] = values[:, -1]
+        summary = summary.float().cpu()
+        here = slice(self.done, self.done + len(summary))
+        parts = zip(("logs", "indices"), self.shape.parted(summary), strict=False)
+        for name, values in parts:
+            self._arrays[name][here] = values.clamp(min=-65504).numpy()
+        self._arrays["label"][here] = summary[:, -1].numpy()
         self.done = here.stop
         self._state.write_text(json.dumps({"key": self._key, "done": self.done}), "utf-8")
 

@@ -7,16 +7,15 @@ with, a context mostly, is read once.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from nbpeft.generating import end_ids, new_tokens, shared_start
-from nbpeft.guard import random_state, restore_random_state
+from nbpeft.generating import new_tokens, shared_start
+from nbpeft.guard import random_state_kept
 from nbpeft.objectives._lessons import Lesson, Place
 from nbpeft.objectives._rollouts import writing
 from nbpeft.seam.packing import NOT_TRAINED, Packed, Padded, Prefixed
@@ -76,10 +75,6 @@ class Writing:
                 )
         return found
 
-    def ended(self, model: Any, answer: Sequence[int]) -> bool:
-        """Whether an answer came to its end."""
-        return bool(answer) and answer[-1] in end_ids(model, self.tokenizer)
-
 
 @dataclass
 class Teaching:
@@ -104,6 +99,8 @@ class Teaching:
     _choice: Choice | None = None
     _prefix: Prefix | None = None
     _tried: bool = False
+    _packs: bool = False
+    """Whether packed texts may go on from the prefix."""
 
     def write(self, places: Sequence[Place], prompts: Sequence[list[int]]) -> list[list[int]]:
         """The teacher's answers to prompts as it reads them."""
@@ -115,7 +112,7 @@ class Teaching:
         import torch
 
         began = time.monotonic()
-        with kept_as_is(), self.answering() as model, torch.no_grad():
+        with random_state_kept(), self.answering() as model, torch.no_grad():
             found = [
                 self._summary(model, lessons[start : start + AT_ONCE])
                 for start in range(0, len(lessons), AT_ONCE)
@@ -171,25 +168,12 @@ class Teaching:
                 self.tokens += len(self.start)
         return self._prefix
 
-    _packs: bool = False
-    """Whether packed texts may go on from the prefix."""
-
     def _goes_on(self, row: dict[str, Any]) -> bool:
         """Whether a text goes on from the prefix, with a token before the first learned one."""
         assert self._prefix is not None
         return self._prefix.begins(row["input_ids"]) and (
             row["labels"][len(self._prefix.ids)] == NOT_TRAINED
         )
-
-
-@contextlib.contextmanager
-def kept_as_is() -> Iterator[None]:
-    """Random states are as before after."""
-    before = random_state()
-    try:
-        yield
-    finally:
-        restore_random_state(before)
 
 
 def start_of(prompts: Sequence[list[int]]) -> list[int]:
@@ -199,7 +183,7 @@ def start_of(prompts: Sequence[list[int]]) -> list[int]:
 
 def tokens_per_second(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> float:
     """How fast a model writes: the likeliest tokens after a few prompts, in one batch."""
-    with kept_as_is(), writing(model):
+    with random_state_kept(), writing(model):
         asked = [list(prompt) for prompt in prompts]
 
         def write(tokens: int) -> None:

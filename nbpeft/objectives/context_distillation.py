@@ -11,16 +11,13 @@ from nbpeft.architectures import window_of
 from nbpeft.data.context import context_of
 from nbpeft.data.prompting import PLAIN, Way
 from nbpeft.errors import RequestError
-from nbpeft.objectives import Objective, Reference, Shown, objectives
+from nbpeft.objectives import Objective, Shown, objectives
 from nbpeft.objectives._distilled import MEASURES, Distillation
-from nbpeft.objectives._store import key_of
 from nbpeft.rendering import calls_png, count, even_after
-from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
-    from nbpeft.data import Mix, Rows, Source
+    from nbpeft.data import Rows
     from nbpeft.feedback import Surroundings
-    from nbpeft.objectives._teaching import Teaching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,34 +53,15 @@ class ContextDistillation(Distillation):
                 "read other texts; leave it out."
             )
         root: Any = around.handle.root
-        record = request.from_ and around.session.record(around.handle, request.from_)
         return self.knowing(
             around,
             context=context_of(request.context),
             window=window_of(root),
             vocabulary=root.get_output_embeddings().weight.shape[0],
-            identity=key_of(
-                around.handle.fingerprint,
-                around.state,
-                record and (record.label, record.created),
-                request.context,
-            ),
         )
 
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
+    def accepted(self, rows: Rows, tokenizer: Any) -> Rows:
         """Prompts; RequestError where the context leaves no room for the longest of them."""
-        rows = super().rows(
-            source, tokenizer, columns=columns, eval=eval, max_length=max_length, loss_on=loss_on
-        )
         if self.turns > 1 and rows.rendering.kind not in ("chat", "plain"):
             raise RequestError(
                 f"turns {self.turns} needs chats, and the tokenizer has no chat template: leave "
@@ -121,21 +99,6 @@ class ContextDistillation(Distillation):
             saved += f"; training is paid back after {count(even)} calls"
         picture = calls_png(before, after, spent, title)
         return Shown((("context saved", saved), *shown.rows), picture)
-
-    def _teaching(self, trainer: Any, reference: Reference) -> Teaching:
-        from nbpeft.objectives._divergences import summary
-        from nbpeft.objectives._teaching import Teaching, Writing
-
-        args = trainer.args
-        return Teaching(
-            answering=reference,
-            writing=Writing(
-                trainer.processing_class, self.longest, args.sampling_temperature, args.seed
-            ),
-            autocast=trainer.accelerator.autocast,
-            summary=self.shape and summary(self.shape.top, args.temperature, self.vocabulary),
-            longest=args.max_length,
-        )
 
 
 STEP = 3

@@ -11,14 +11,11 @@ from nbpeft.objectives import Objective, Reference, objectives
 from nbpeft.objectives._distill_config import setting
 from nbpeft.objectives._distilled import MEASURES, Distillation
 from nbpeft.objectives._matching import Matching, refuse_unlike
-from nbpeft.objectives._store import key_of
 from nbpeft.rendering import count
-from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
-    from nbpeft.data import Mix, Rows, Source
+    from nbpeft.data import Rows
     from nbpeft.feedback import Surroundings
-    from nbpeft.objectives._teaching import Teaching
     from nbpeft.teaching import Teacher
 
 
@@ -49,7 +46,6 @@ class KnowledgeDistillation(Distillation):
             parameters=around.handle.total_parameters,
             bytes=bytes_of(around.handle.root),
             vocabulary=teacher.vocabulary or 0,
-            identity=key_of(teacher.handle.fingerprint, teacher.label, teacher.made, around.state),
         )
 
     def quicken(self, trainer: Any, settings: Mapping[str, Any]) -> str:
@@ -61,54 +57,23 @@ class KnowledgeDistillation(Distillation):
         trainer.take(Choice("plain"))
         return "rows are padded, and all their states computed: match wants them"
 
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
+    def accepted(self, rows: Rows, tokenizer: Any) -> Rows:
         """Answers, or prompts; the plan says who teaches."""
-        rows = super().rows(
-            source, tokenizer, columns=columns, eval=eval, max_length=max_length, loss_on=loss_on
-        )
         assert self.teacher is not None
         who = f"an adapter of this model, {self.teacher.label or 'base'}"
         if not self.teacher.own:
             who = f"{self.teacher.name}, {count(self.teacher.parameters)} parameters"
         return dataclasses.replace(rows, notes=(*rows.notes, f"the teacher is {who}"))
 
-    def _asked_as(self, trainer: Any) -> dict[str, Any]:
-        assert self.teacher is not None
-        if self.teacher.vocabulary is not None:
-            return super()._asked_as(trainer)
-        return {
-            "teacher_tokenizer": self.teacher.tokenizer,
-            "teacher_rendering": self.teacher.rendering,
-            "foreign": True,
-        }
+    @property
+    def foreign(self) -> Teacher | None:
+        """The teacher, where it has another vocabulary."""
+        return self.teacher if self.teacher and self.teacher.vocabulary is None else None
 
-    def _teaching(self, trainer: Any, reference: Reference) -> Teaching:
-        from nbpeft.objectives._divergences import summary
-        from nbpeft.objectives._teaching import Teaching, Writing
-
+    def answering(self, reference: Reference) -> Any:
+        """The teacher; on the student's own weights while what is trained is put aside."""
         assert self.teacher is not None
-        args, teacher = trainer.args, self.teacher
-        return Teaching(
-            answering=_aside(reference, teacher) if teacher.own else teacher.answering,
-            writing=Writing(
-                trainer.processing_class if teacher.vocabulary is not None else teacher.tokenizer,
-                self.longest,
-                args.sampling_temperature,
-                args.seed,
-            ),
-            autocast=trainer.accelerator.autocast,
-            summary=self.shape and summary(self.shape.top, args.temperature, self.vocabulary),
-            longest=args.max_length,
-        )
+        return _aside(reference, self.teacher) if self.teacher.own else self.teacher.answering
 
     def begin(self, trainer: Any, reference: Reference) -> None:
         """Have the teacher say what it has to say; and see how fast it is."""
@@ -137,7 +102,7 @@ class KnowledgeDistillation(Distillation):
     def findings(self, trainer: Any) -> Mapping[str, Any]:
         """Both models: how large they are, and how fast they write."""
         found = dict(super().findings(trainer))
-        if "models" in found and trainer.state.global_step:
+        if "models" in found and trainer.state.global_step and not trainer.stop.asked:
             speed = _speed(trainer, trainer.model, trainer.processing_class)
             student = {
                 "parameters": self.parameters,

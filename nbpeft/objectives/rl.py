@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from nbpeft.objectives._rollouts import Prompts, Writer, asked_of
 from nbpeft.request import LossOn
 
 if TYPE_CHECKING:
-    from nbpeft.data import Mix, Rows, Source
+    from nbpeft.data import Rows
     from nbpeft.data.signals import Signal
     from nbpeft.feedback import Surroundings, Weighted
 
@@ -58,26 +58,9 @@ class RL(OfPolicy):
 
         return Asked(max_new_tokens=self.longest)
 
-    def rows(
-        self,
-        source: Source | Mix,
-        tokenizer: Any,
-        *,
-        columns: Mapping[str, str] | None,
-        eval: float | Source | Mix | None,
-        max_length: int,
-        loss_on: LossOn,
-    ) -> Rows:
+    def accepted(self, rows: Rows, tokenizer: Any) -> Rows:
         """Prompts, and what else stands in their rows, for the rewards."""
         assert self.reward is not None
-        rows = super().rows(
-            source,
-            tokenizer,
-            columns=columns,
-            eval=eval,
-            max_length=max_length,
-            loss_on=loss_on,
-        )
         self.reward.check(tuple(asked_of(rows.train[0])[1]))
         return rows
 

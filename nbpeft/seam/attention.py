@@ -14,52 +14,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.errors import RunError
+from nbpeft.seam.layouts import Asked, Keys, Layout
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+IMPLEMENTATION = "_attn_implementation_internal"
+"""Where a config keeps which one it is."""
 NAME = "nbpeft_rows"
 """The implementation's name in a config."""
-
-
-@dataclass(frozen=True)
-class Keys:
-    """What the rows see, where some see tokens of another before their own."""
-
-    lengths: tuple[int, ...]
-    """How many tokens each row sees."""
-    places: torch.Tensor
-    """Where these stand in the sequence, row by row."""
-    ends: torch.Tensor | None = None
-    """As `Layout` has them, of the keys."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the rows of the sequence at hand lie."""
-
-    lengths: tuple[int, ...]
-    ends: torch.Tensor | None = None
-    """Of CUDA's kernel: 0 and the end of each row, (rows + 1) int32."""
-    keys: Keys | None = None
-    """None where each row sees its own tokens only."""
-    prefix: int = 0
-    """Tokens before the sequence, of a cache, that all rows see beside."""
-
-    @property
-    def key_lengths(self) -> tuple[int, ...]:
-        """How many tokens each row sees."""
-        return self.lengths if self.keys is None else self.keys.lengths
-
-    @property
-    def key_ends(self) -> torch.Tensor | None:
-        """As `ends`, of what is seen."""
-        return self.ends if self.keys is None else self.keys.ends
 
 
 _now: list[Layout] = []
@@ -71,10 +38,7 @@ class Attention:
     """Switches a model between its own attention and this one; made once a run."""
 
     def __init__(self, root: nn.Module) -> None:
-        from nbpeft.guard import configs_of
-
-        found = configs_of(root.modules())
-        self._configs = [c for c in found if "_attn_implementation_internal" in vars(c)]
+        self._configs = configs_with_attention(root)
 
     @contextlib.contextmanager
     def over(
@@ -95,20 +59,36 @@ class Attention:
         from transformers import AttentionInterface
 
         AttentionInterface.register(NAME, attend)
-        before = [vars(config)["_attn_implementation_internal"] for config in self._configs]
         seen_by = None
         if keys is not None:
             of_keys, places, firsts = keys
             seen_by = Keys(tuple(of_keys), places, _ends(firsts, sum(of_keys)))
         _now.append(Layout(tuple(lengths), _ends(starts, sum(lengths)), seen_by, prefix))
         try:
-            for config in self._configs:
-                vars(config)["_attn_implementation_internal"] = NAME
-            yield
+            with implemented_by(NAME, self._configs):
+                yield
         finally:
             _now.pop()
-            for config, name in zip(self._configs, before, strict=True):
-                vars(config)["_attn_implementation_internal"] = name
+
+
+def configs_with_attention(root: nn.Module) -> list[Any]:
+    """The configs of a model that say how attention is computed."""
+    from nbpeft.guard import configs_of
+
+    return [c for c in configs_of(root.modules()) if IMPLEMENTATION in vars(c)]
+
+
+@contextlib.contextmanager
+def implemented_by(name: str, configs: Sequence[Any]) -> Iterator[None]:
+    """Inside, attention is computed by that implementation."""
+    before = [vars(config)[IMPLEMENTATION] for config in configs]
+    try:
+        for config in configs:
+            vars(config)[IMPLEMENTATION] = name
+        yield
+    finally:
+        for config, own in zip(configs, before, strict=True):
+            vars(config)[IMPLEMENTATION] = own
 
 
 def _ends(starts: torch.Tensor, total: int) -> torch.Tensor | None:
@@ -118,17 +98,6 @@ def _ends(starts: torch.Tensor, total: int) -> torch.Tensor | None:
     if not starts.is_cuda:
         return None
     return torch.cat([starts, starts.new_full((1,), total)]).int()
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a model asks of its attention."""
-
-    scale: float
-    window: int | None
-    softcap: float | None
-    sinks: torch.Tensor | None
-    dropout: float
 
 
 def attend(  # noqa: PLR0917  as transformers calls it

@@ -16,7 +16,7 @@ import torch
 from nbpeft.errors import RunError
 
 if TYPE_CHECKING:
-    from nbpeft.seam.attention import Asked
+    from nbpeft.seam.layouts import Asked
 
 BLOCK = 512
 """Queries at a time, so that their scores on a long prefix stay small."""

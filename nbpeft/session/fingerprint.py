@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import TYPE_CHECKING
 
 from nbpeft.precision.trap import as_loaded, packed_state
@@ -54,6 +54,14 @@ def fingerprint(root: nn.Module) -> str:
     for _, parameter in parameters[::stride]:
         if not parameter.is_meta:  # a shape without weights: good for counting
             digest.update(_sample(parameter))
+    return digest.hexdigest()[:16]
+
+
+def values_of(parameters: Iterable[torch.Tensor]) -> str:
+    """Hash of a sample of each, 256 values of it: what training changes; 16 hex digits."""
+    digest = hashlib.sha256()
+    for parameter in parameters:
+        digest.update(_sample(parameter))
     return digest.hexdigest()[:16]
 
 

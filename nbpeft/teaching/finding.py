@@ -39,8 +39,6 @@ class Teacher:
     """Whether it stands on the student's own weights."""
     vocabulary: int | None
     """Tokens that it has in common with the student, by their ids; None for other vocabularies."""
-    made: str = ""
-    """When its adapter was; '' for none."""
     model: Any = None
     """What was loaded for it, and goes with it."""
 
@@ -157,7 +155,6 @@ def _own(around: Surroundings, name: str, record: Record) -> Teacher:
         rendering=Rendering.from_dict(kept) if kept else default_rendering(around.tokenizer),
         own=True,
         vocabulary=outputs_of(around.handle.root),
-        made=record.created,
     )
 
 

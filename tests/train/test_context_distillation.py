@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -203,6 +204,22 @@ def test_a_failure_leaves_the_model_as_it_was(distill, monkeypatch):
     with pytest.raises(RuntimeError, match="no room"):
         distill()
     assert not differences(before, state_of(distill.model, distill.tokenizer))
+
+
+def test_the_report_says_what_is_saved_and_shows_it(distill, events):
+    run = distill(eval=0)
+    finished = events[-1]
+    rows = dict(finished.summary)
+    kept = run.record.findings
+    saved = round(kept["taught_tokens"] - kept["prompt_tokens"])
+    assert rows["context saved"].startswith(f"{saved} tokens a call")
+    spent = kept["read"] + 3 * kept["trained_tokens"]
+    even = math.ceil(spent / (kept["taught_tokens"] - kept["prompt_tokens"]))
+    assert f"after {even:,} calls" in rows["context saved"]
+    assert finished.picture.startswith(b"\x89PNG")
+    assert "on the prompts' own text" in rows["outside"]
+    assert rows["use it"].endswith("%peft_compare base base+context pirate")
+    assert kept["spared"] > kept["read"] / 2  # the context was read once
 
 
 def test_targets_on_disk_are_the_teachers_own(distill):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import datasets
+import pandas as pd
 import pytest
 
 import nbpeft
@@ -66,8 +68,11 @@ def test_an_adapter_called_context_is_one_like_others(distill):
 
 def test_prompts_are_texts_rows_or_a_column(distill):
     texts = ["Where is the crow?", "Who is Mila?", "What is a heron?", "Who are you?"]
-    for given in (texts, [{"question": text} for text in texts]):
-        columns = None if given is texts else {"prompt": "question"}
+    rows = [{"question": text} for text in texts]
+    table = datasets.Dataset.from_list(rows)
+    for given in (texts, rows, table["question"], pd.Series(texts), table.to_pandas()):
+        whole = given is rows or isinstance(given, pd.DataFrame)
+        columns = {"prompt": "question"} if whole else None
         run = distill("pirate", prompts=given, eval=0, columns=columns)
         assert run.plan.train_rows == 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import shutil
 
 import architectures
 import pytest
@@ -110,10 +111,36 @@ def test_a_second_epoch_and_a_second_run_ask_the_teacher_nothing(distill, monkey
     assert again.record.losses == first.record.losses
 
 
+def test_a_teacher_that_was_trained_meanwhile_is_asked_anew(distill, monkeypatch):
+    """An adapter of the user's own loop keeps its name."""
+    teacher = nbpeft.make_student(distill.big, layers=6)
+    nbpeft.attach("own", model=teacher, method="lora", init_lora_weights=False)
+    read = []
+    summaries = Teaching.summaries
+
+    def counted(self, lessons):
+        read.extend(lessons)
+        return summaries(self, lessons)
+
+    monkeypatch.setattr(Teaching, "summaries", counted)
+    distill(teacher=teacher)
+    distill(teacher=teacher)
+    assert len(read) == 32
+    with torch.no_grad():
+        for name, parameter in teacher.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.1)
+    distill(teacher=teacher)
+    assert len(read) == 64
+
+
 def test_a_stopped_run_goes_on(distill, stopped_at):
     whole = distill("whole", max_steps=4)
+    before = [state_of(model, distill.tokenizer) for model in (distill.big, distill.little)]
     with stopped_at(2, match="stopped"):
         distill("parts", max_steps=4)
+    after = [state_of(model, distill.tokenizer) for model in (distill.big, distill.little)]
+    assert [differences(*pair) for pair in zip(before, after, strict=True)] == [[], []]
     rest = distill("parts", max_steps=4, resume=True)
     assert rest.record.losses == whole.record.losses
 
@@ -310,6 +337,16 @@ def test_stopped_in_the_comparison_it_goes_on_there(distill, stopped_at, monkeyp
     distill(baseline="on", max_steps=3, resume=True)
     assert trained == ["small", "small-labels", "small-labels"]
     assert nbpeft.session.current().find("small")[0].version == 1
+
+
+def test_a_run_whose_chain_is_gone_is_finished_all_the_same(distill, stopped_at, tmp_path):
+    with stopped_at(1, match="stopped"):
+        distill(baseline="on", max_steps=3)
+    (folder,) = tmp_path.rglob("feedback")
+    shutil.rmtree(folder)
+    run = distill(baseline="on", max_steps=3, resume=True)
+    assert run.metrics["steps"] == 3
+    assert nbpeft.session.current().find("small-labels")
 
 
 @pytest.mark.parametrize(

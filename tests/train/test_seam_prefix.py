@@ -9,7 +9,7 @@ import transformers
 
 from nbpeft.errors import RunError
 from nbpeft.generating import new_tokens
-from nbpeft.seam.attention import Asked
+from nbpeft.seam.layouts import Asked
 from nbpeft.seam.packing import Packed, Prefixed
 from nbpeft.seam.prefix import prefix_of
 from nbpeft.seam.probe import choose

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from nbpeft.cells import CONTEXT, KNOWLEDGE, distill_call, distill_cell, parted, read_context
+from nbpeft.cells import (
+    CONTEXT,
+    KNOWLEDGE,
+    distill_call,
+    distill_cell,
+    parted,
+    read_context,
+    renamed,
+)
 from nbpeft.errors import RequestError
 from nbpeft.request import Request
 
@@ -87,7 +95,7 @@ def test_what_cannot_be_is_one_line(line, body, said):
 
 def test_the_call_takes_the_same_words():
     cell, _ = distill_cell("p --prompts q --rank 4", "Talk.")
-    call = distill_call("p", {"prompts": "q", "rank": 4, "context": "Talk.", "teacher": None})
+    call = distill_call("p", renamed({"prompts": "q", "rank": 4, "context": "Talk."}))
     assert cell == call
     with pytest.raises(RequestError, match="Say who is learned from"):
         distill_call("p", {"prompts": "q"})
