@@ -47,6 +47,21 @@ def write(path: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("kind", ["dataset", "series", "unnamed"])
+def test_a_column_is_its_texts_or_a_table_of_itself(kind: str) -> None:
+    chats = [[{"role": "user", "content": text}] for text in ("a", "b")]
+    table = datasets.Dataset.from_dict({"question": ["a", "b"], "prompt": chats})
+
+    def column(name: str) -> Any:
+        if kind == "dataset":
+            return table[name]
+        return pd.Series(list(table[name]), name=None if kind == "unnamed" else name)
+
+    texts = read("asked", {"asked": column("question")})
+    assert (texts.label, texts.dataset["text"][:]) == ("asked", ["a", "b"])
+    assert read(column("prompt"), {}).dataset["prompt"][:] == chats
+
+
 def test_every_ending_gives_the_same_rows(tmp_path: Path) -> None:
     frame = pd.DataFrame(ROWS)
     frame.to_parquet(tmp_path / "rows.parquet")

@@ -50,7 +50,8 @@ def read(given: object, namespace: Mapping[str, object]) -> Source:
         given: a string is a variable of `namespace`, else an existing path (.jsonl .json .csv
             .tsv .parquet .txt, or a folder from Dataset.save_to_disk), else `tiny:NAME` or
             `hub:owner/name[:split]`. Anything else is the rows themselves: a DataFrame, a
-            Dataset or DatasetDict, a list of dicts or of strings, or a dict of columns.
+            Dataset or DatasetDict, a column of one, a list of dicts or of strings, or a dict of
+            columns.
         namespace: the user's variables.
 
     Raises:
@@ -91,6 +92,7 @@ def _from_object(value: object, label: str, subject: str) -> Source:
     import datasets
 
     name = label if label.isidentifier() else "rows"
+    value = _of_column(value)
     if isinstance(value, datasets.Dataset | datasets.DatasetDict):
         return _from_splits(value, label, Origin("dataset", name))
     if not _is_rows(value):
@@ -99,13 +101,29 @@ def _from_object(value: object, label: str, subject: str) -> Source:
             hint = "; take a part of it: rows = list(stream.take(1000))"
         raise DataError(
             f"{subject} is of type {type(value).__name__}, which can't be read as rows; give a "
-            f"DataFrame, a Dataset, a list of dicts, a list of strings or a dict of columns{hint}."
+            "DataFrame, a Dataset, a column of one, a list of dicts, a list of strings or a dict "
+            f"of columns{hint}."
         )
     try:
         return Source(_converted(value), None, label, origin=_origin_of(value, name))
     except (ValueError, TypeError, OverflowError) as error:  # Arrow's errors are among these
         reason = str(error).splitlines()[0]
         raise DataError(f"{subject} can't be read as rows: {reason}") from error
+
+
+def _of_column(value: Any) -> Any:
+    """A column of a Dataset or a DataFrame: a list of its strings, or else a table of it alone."""
+    from datasets import Column
+
+    pandas = sys.modules.get("pandas")
+    if isinstance(value, Column):
+        cells, name = list(value), value.column_name
+    elif pandas is not None and isinstance(value, pandas.Series):
+        cells, name = value.tolist(), value.name
+    else:
+        return value
+    strings = bool(cells) and all(isinstance(cell, str) for cell in cells)
+    return cells if strings else {str(name or "prompt"): cells}
 
 
 def _converted(value: Any) -> Dataset:
