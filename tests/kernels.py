@@ -22,7 +22,8 @@ class Kernel:
         self.manager = KernelManager(kernel_name="python3")
         self.manager.start_kernel(cwd=str(folder))
         self.client = self.manager.client()
-        self.client.start_channels()
+        # No heartbeat: nothing reads it, and to join its thread has been seen to hang.
+        self.client.start_channels(hb=False)
         self.client.wait_for_ready(timeout=60)
 
     def run(self, code, **expressions):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
+import importlib
 import logging
 import os
 import random
@@ -14,12 +16,28 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import trl
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 import nbpeft
 import nbpeft.session
 from nbpeft.objectives import objectives
 from nbpeft.places import watch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _libraries():
+    """Their objects, half a million, are put out of the garbage collector's sight once.
+
+    A run collects garbage two or three times (transformers' trainer does, and nbpeft at its end),
+    which takes a third of a second each over all of them: more than two steps of the tiny model.
+    """
+    for name in ("matplotlib.pyplot", "pandas", "sklearn.metrics", "peft"):
+        importlib.import_module(name)
+    for trainer in ("SFT", "DPO", "KTO", "Reward", "GRPO"):
+        getattr(trl, f"{trainer}Trainer")  # trl imports each where it is asked for
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
