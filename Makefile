@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tiny model gains less from a second thread than the tests from a second process.
 PARALLEL = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help venv demo lab test $(SUITES:%=test-%) check bench bench-fit bench-gpu clean
+.PHONY: help venv demo lab labextension test $(SUITES:%=test-%) check bench bench-fit bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ demo: venv ## run the quickstart notebook headless and print what it compared
 
 lab: venv ## open JupyterLab on notebooks/
 	@$(PY) -m jupyterlab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+
+labextension: venv ## build JupyterLab's part anew (needs Node 20); what is built is committed
+	@cd labextension && npm ci --ignore-scripts --no-audit --no-fund && rm -rf built && \
+	  PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm run build
+	@$(PY) tools/labextension.py
+	@$(PY) -m pip install -qq --no-deps -e .
 
 test: ## run every suite below; fails at the end if any failed
 	@failed=; for suite in $(SUITES); do \
@@ -70,11 +76,12 @@ test-colab: $(COLAB_READY) ## the magics in a kernel with Colab's versions, and 
 test-binder: venv ## Binder's steps in a clean environment
 	@$(PY) -m pytest -q tests/binder
 
-check: venv ## ruff, mypy, the README's generated tables and the import direction
+check: venv ## ruff, mypy, the README's generated tables, JupyterLab's part and the import direction
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) tools/readme.py --check
+	@$(PY) tools/labextension.py --check
 	@$(PY) -m pytest -q tests/unit/test_house_imports.py
 
 bench: venv ## measure: SFT beside TRL, distilling a context, comparing 1 to 16 adapters, a magic's cost, attaching, quantizing, 1,000 to 1,000,000 rows

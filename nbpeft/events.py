@@ -45,6 +45,8 @@ class Started:
     done: int = 0
     unit: str = ""
     """Of the losses: 'nats per token'; '' where they have none."""
+    run: str = ""
+    """Names the run to `nbpeft.stop.ask`; '' where it can't be asked."""
 
 
 @dataclass(frozen=True)

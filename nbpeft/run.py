@@ -22,7 +22,6 @@ from nbpeft.heading import with_head
 from nbpeft.methods import Material
 from nbpeft.places import Job, Outcome
 from nbpeft.places.budget import seconds_of
-from nbpeft.places.stop import Stop
 from nbpeft.plan import Plan
 from nbpeft.precision.trap import biases_kept, trainable
 from nbpeft.prepare import Bindings, Prepared
@@ -31,6 +30,7 @@ from nbpeft.recording import record_of
 from nbpeft.request import Request
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
+from nbpeft.stop import Stop
 
 if TYPE_CHECKING:
     from nbpeft.mounts import Mount

@@ -14,12 +14,12 @@ from nbpeft.errors import RequestError, Stopped
 from nbpeft.events import Noted, Planned, Tabled
 from nbpeft.objectives import objectives
 from nbpeft.objectives._distill_config import asks
-from nbpeft.places.stop import Stop
 from nbpeft.prepare import Bindings, Prepared
 from nbpeft.rendering import bytes_size, count, nats
 from nbpeft.request import Request
 from nbpeft.run import Run
 from nbpeft.session.record import Record
+from nbpeft.stop import Stop
 
 AUTO = "auto"
 COUNT = 200

@@ -12,10 +12,10 @@ from nbpeft.chains.revisions import Revising
 from nbpeft.chains.staged import Staged, give, seed_of
 from nbpeft.events import Events, Planned
 from nbpeft.objectives._chained import Chain
-from nbpeft.places.stop import Stop
 from nbpeft.prepare import Prepared
 from nbpeft.request import Request
 from nbpeft.run import Run
+from nbpeft.stop import Stop
 
 REVISIONS, PAIRS = "revisions", "pairs"
 SFT, DPO = "sft", "dpo"

@@ -12,7 +12,7 @@ from nbpeft.guard import process_state_kept
 from nbpeft.quiet import quiet
 
 if TYPE_CHECKING:
-    from nbpeft.places.stop import Stop
+    from nbpeft.stop import Stop
 
 AT_ONCE = 8
 """Prompts that are answered together."""

@@ -18,9 +18,9 @@ from nbpeft.events import Events, Noted
 from nbpeft.generating import end_ids, new_tokens
 from nbpeft.guard import process_state_kept
 from nbpeft.objectives._rollouts import writing
-from nbpeft.places.stop import Stop
 from nbpeft.quiet import quiet
 from nbpeft.rendering import count
+from nbpeft.stop import Stop
 
 AT_ONCE = 16
 TRIES = 20

@@ -10,12 +10,12 @@ from nbpeft.chains import stages
 from nbpeft.chains.kept import Kept
 from nbpeft.errors import DataError, Stopped
 from nbpeft.events import Events
-from nbpeft.places.stop import Stop
 from nbpeft.prepare import Bindings, Prepared, prepare
 from nbpeft.request import Request
 from nbpeft.run import Run
 from nbpeft.run import run as run_one
 from nbpeft.session.session import Session
+from nbpeft.stop import Stop
 
 
 @dataclasses.dataclass(frozen=True)

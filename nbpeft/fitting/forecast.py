@@ -14,10 +14,10 @@ from nbpeft.methods import Material, Method
 from nbpeft.mounts import Mount
 from nbpeft.objectives import Objective
 from nbpeft.places import Job
-from nbpeft.places.stop import Stop
 from nbpeft.precision import AS_LOADED
 from nbpeft.seam.packing import NOT_TRAINED
 from nbpeft.standing import counting
+from nbpeft.stop import Stop
 
 if TYPE_CHECKING:
     from torch import nn

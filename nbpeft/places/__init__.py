@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nbpeft.data import Rows
     from nbpeft.methods import Method
     from nbpeft.objectives import Objective, Reference
-    from nbpeft.places.stop import Stop
+    from nbpeft.stop import Stop
 
 
 @dataclass(frozen=True)

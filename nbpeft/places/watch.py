@@ -49,8 +49,11 @@ class Watch:
         unknown = self.job.budget is not None and state.max_steps == UNKNOWN
         steps = 0 if unknown else state.max_steps
         self.job.events.emit(
-            Started(self.job.name, steps, done=state.global_step, unit=self.job.objective.unit)
-        )
+            Started(
+                self.job.name, steps, done=state.global_step, unit=self.job.objective.unit,
+                run=self.job.stop.run,
+            )
+        )  # fmt: skip
         self.evaluate_at = self.evaluations(args, state.max_steps)
         self._recall(state)
         if self.job.resume_from is None:

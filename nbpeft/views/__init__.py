@@ -7,6 +7,7 @@ likes. It never slows the run: between two updates an optimizer step costs it mi
 from IPython.core.getipython import get_ipython
 
 from nbpeft.events import Listener
+from nbpeft.views import page
 from nbpeft.views.notebook import NotebookView
 from nbpeft.views.terminal import TerminalView
 
@@ -17,6 +18,10 @@ def choose() -> Listener:
     """A fresh view for where this code runs: a Jupyter kernel's frontend, or a terminal."""
     shell = get_ipython()
     # Only a kernel's shell has this trait; its frontends know displays that update.
-    if shell is not None and shell.has_trait("kernel"):
+    if shell is None or not shell.has_trait("kernel"):
+        return TerminalView()
+    if not page.shows_widgets(shell):
         return NotebookView()
-    return TerminalView()
+    from nbpeft.views.widget import WidgetLive
+
+    return NotebookView(live=WidgetLive)

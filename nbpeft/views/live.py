@@ -6,6 +6,9 @@ the page. Whatever isn't known yet is left out.
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
+from nbpeft.events import Event
 from nbpeft.rendering import (
     WIDTH,
     Table,
@@ -20,9 +23,42 @@ from nbpeft.rendering import (
 from nbpeft.views.progress import Progress
 
 
+class Live(Protocol):
+    """How a run is shown while it goes on."""
+
+    def hear(self, event: Event) -> None:
+        """An event that `Progress` has been told: what it doesn't keep may be kept."""
+
+    def show(self, progress: Progress) -> dict[str, Any] | None:
+        """What the run's display holds from now on, by MIME type; None: it changes by itself."""
+
+    def end(self, progress: Progress) -> None:
+        """The run is over, and something else stands in the display."""
+
+
+class HtmlLive:
+    """A run's live part as HTML, which every frontend shows (`Live`)."""
+
+    def hear(self, event: Event) -> None:
+        """See `Live`."""
+
+    def show(self, progress: Progress) -> dict[str, Any] | None:
+        """See `Live`."""
+        return {"text/html": live_html(progress)}
+
+    def end(self, progress: Progress) -> None:
+        """See `Live`."""
+
+
 def live_html(progress: Progress) -> str:
     """The run so far, as HTML of a few kilobytes; every text in it is escaped."""
-    parts = [_bar(progress), _figures(progress).html(), _curve(progress)]
+    figures = figures_of(progress)
+    table = Table(
+        title=title_of(progress),
+        header=tuple(figures),
+        rows=(tuple(figures.values()),) if figures else (),
+    )
+    parts = [_bar(progress), table.html(), _curve(progress)]
     sample = _sample(progress)
     parts += [sample.html()] if sample else []
     return f"<div>{''.join(parts)}</div>"
@@ -53,10 +89,15 @@ def _share(step: int, steps: int) -> str:
     return percent(round(100 * step / max(1, steps)))
 
 
-def _figures(progress: Progress) -> Table:
-    """The latest figures, a column each."""
+def title_of(progress: Progress) -> str:
+    """'pirate: step 40 of 90 (44%)'; the name isn't made safe."""
     step, steps = _steps(progress)
     name = progress.started.name if progress.started else "run"
+    return f"{name}: step {count(step)}{_of(step, steps)}"
+
+
+def figures_of(progress: Progress) -> dict[str, str]:
+    """The latest figures by what they are, those that aren't known left out."""
     figures: dict[str, str] = {}
     if progress.latest is not None:
         latest = progress.latest
@@ -70,12 +111,7 @@ def _figures(progress: Progress) -> Table:
         figures["learning rate"] = f"{progress.latest.learning_rate:.2e}"
         figures["tokens/s"] = progress.speed
         figures["memory"] = _memory(progress.latest.memory, progress.latest.peak_memory)
-    shown = {what: value for what, value in figures.items() if value}
-    return Table(
-        title=f"{name}: step {count(step)}{_of(step, steps)}",
-        header=tuple(shown),
-        rows=(tuple(shown.values()),) if shown else (),
-    )
+    return {what: value for what, value in figures.items() if value}
 
 
 def _change(progress: Progress) -> str:

@@ -1,14 +1,15 @@
 """A display that updates while the cell runs, and a picture and a table that stay.
 
-The live part (`live_html`) is raw HTML under one display id. At the end it turns into the loss
-curve, a PNG, and the closing table comes below it, then a picture of what was found where there
-is one: displays of their own, as a frontend shows one MIME type of each (an `<img>` with the PNG
-inside the table's HTML would need every sanitizer's leave, GitHub's too; image/png needs none). Raw
-bundles of MIME types only, no widgets: that is what reopens, exports, and works on Colab.
+The live part (`Live`: raw HTML, or a widget where the page shows them) stands under one display id.
+At the end it turns into the loss curve, a PNG, and the closing table comes below it, then a picture
+of what was found where there is one: displays of their own, as a frontend shows one MIME type of
+each (an `<img>` with the PNG inside the table's HTML would need every sanitizer's leave, GitHub's
+too; image/png needs none). What stays is raw bundles of MIME types only, no widgets: that is what
+reopens and exports.
 
 nbval compares a display as it first was with what the notebook holds in the end. So the display
 begins as one line of text/plain and ends with the same line beside image/png (which nbval leaves
-out); the HTML comes and goes by updates only.
+out); the live part comes and goes by updates only.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from nbpeft.events import (
     Tabled,
 )
 from nbpeft.rendering import WIDTH, Table, curve_png, plain
-from nbpeft.views.live import live_html
+from nbpeft.views.live import HtmlLive, Live
 from nbpeft.views.progress import Progress, closing_table, failure_table, still_table
 
 Bundle = dict[str, Any]
@@ -64,10 +65,14 @@ class NotebookView:
     """A listener for a Jupyter frontend: at most ten updates a second, the last always sent."""
 
     def __init__(
-        self, publish: Publish = publish, clock: Callable[[], float] = time.monotonic
+        self,
+        publish: Publish = publish,
+        clock: Callable[[], float] = time.monotonic,
+        live: Callable[[], Live] = HtmlLive,
     ) -> None:
         self._publish = publish
         self._clock = clock
+        self._new_live = live
         self._reset()
 
     def __call__(self, event: Event) -> None:
@@ -75,12 +80,15 @@ class NotebookView:
         match event:
             case Progressed():
                 self._progress.step(event)
+                self._live.hear(event)
                 self._update(at_once=event.step >= event.steps)
             case Evaluated():
                 self._progress.evaluate(event)
+                self._live.hear(event)
                 self._update()
             case Sampled():
                 self._progress.answer(event)
+                self._live.hear(event)
                 self._update()
             case Noted():
                 self._publish(_text(f"[nbpeft] {plain(event.text, one_line=True)}"))
@@ -97,6 +105,7 @@ class NotebookView:
 
     def _reset(self) -> None:
         self._progress = Progress()
+        self._live = self._new_live()
         self._display_id: str | None = None
         self._next_time = -math.inf
 
@@ -113,12 +122,15 @@ class NotebookView:
         now = self._clock()
         if now >= self._next_time or at_once:
             self._next_time = now + _SECONDS_APART
-            live = _text(self._progress.step_line) | {"text/html": live_html(self._progress)}
-            self._publish(live, display_id=self._display_id, update=True)
+            shown = self._live.show(self._progress)
+            if shown is not None:
+                bundle = _text(self._progress.step_line) | shown
+                self._publish(bundle, display_id=self._display_id, update=True)
 
     def _end(self, table: Table, finished: Finished | None = None) -> None:
         if self._display_id is not None:
             self._publish(self._curve(), display_id=self._display_id, update=True)
+            self._live.end(self._progress)
         self._publish(_bundle(table))
         if finished is not None and finished.picture is not None:
             self._publish(_text(finished.label) | {"image/png": finished.picture})

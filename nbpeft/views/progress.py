@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from nbpeft.events import (
     Evaluated,
     Failed,
+    Figure,
     Finished,
     Planned,
     Progressed,
@@ -39,8 +40,13 @@ def still_table(event: Planned | Tabled) -> Table:
     return Table(event.title, event.header, event.rows, tuple(align), event.notes)
 
 
-class Losses:
-    """(step, loss) points of a run of any length in bounded memory: at most 1,000 are kept.
+def measured(figure: Figure) -> str:
+    """What an objective's figure is called, made safe: it may be a user's function."""
+    return plain(figure.name, 60, one_line=True)
+
+
+class Points:
+    """(step, value) points of a run of any length in bounded memory: at most 1,000 are kept.
 
     When they are full, neighbours are joined to their means (`thin`), so a million steps still
     span the whole curve.
@@ -49,9 +55,9 @@ class Losses:
     def __init__(self) -> None:
         self._points: list[tuple[float, float]] = []
 
-    def add(self, step: int, loss: float) -> None:
+    def add(self, step: int, value: float) -> None:
         """One point more, at a later step than those before."""
-        self._points.append((step, loss))
+        self._points.append((step, value))
         if len(self._points) >= _KEPT:
             self._points = thin(self._points, _KEPT // 2)
 
@@ -76,8 +82,8 @@ class Progress:
         """The answer before the first step of this run."""
         self.sample: Sampled | None = None
         """The latest answer."""
-        self.train_losses = Losses()
-        self.held_out_losses = Losses()
+        self.train_losses = Points()
+        self.held_out_losses = Points()
 
     def start(self, event: Started) -> None:
         """Training begins."""
@@ -170,11 +176,11 @@ class Progress:
                 known = [before[now.name]] if now.name in before else []
                 values = known if self.held_out is self.before else [*known, now]
                 told = [figure(f.value, share=f.share) for f in values]
-                found[f"held-out {now.name}"] = " → ".join(told)
+                found[f"held-out {measured(now)}"] = " → ".join(told)
         if self.latest is not None:
             for now in self.latest.figures:
-                if f"held-out {now.name}" not in found:
-                    found[now.name] = figure(now.value, share=now.share)
+                if f"held-out {measured(now)}" not in found:
+                    found[measured(now)] = figure(now.value, share=now.share)
         return found
 
     @property

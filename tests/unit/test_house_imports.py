@@ -26,7 +26,7 @@ LAYERS = (
         "architectures",
         "room",
     },
-    {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "seam", "tuners"},
+    {"guard", "generating", "mounts", "optimizers", "precision", "quiet", "seam", "stop", "tuners"},
     {
         "data",
         "feedback",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+import nbpeft
 
 LARGEST = 10e6  # bytes; the tiny models and their data are most of it
 
@@ -46,9 +49,21 @@ def repository_files(root: Path, folder: str) -> set[str]:
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel, root):
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert packed == repository_files(root, "nbpeft")
+    data = {name for name in packed if ".data/" in name}
+    assert packed - data == repository_files(root, "nbpeft")
     assert any(name.endswith("tiny/default/model.safetensors") for name in packed)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_jupyterlab_finds_its_part_built(wheel, root):
+    """As https://jupyterlab.readthedocs.io/en/stable/extension/extension_dev.html lays it out."""
+    place = ".data/data/share/jupyter/labextensions/nbpeft/"
+    found = {n.partition(place)[2]: n for n in wheel.namelist() if place in n}
+    built = {n.partition("built/")[2] for n in repository_files(root, "labextension/built")}
+    assert set(found) == built | {"install.json"}
+    package = json.loads(wheel.read(found["package.json"]))
+    assert package["version"] == nbpeft.__version__
+    assert package["jupyterlab"]["_build"]["load"] in built
 
 
 def test_the_sdist_holds_the_package_and_nothing_odd(dist, root):
@@ -56,7 +71,8 @@ def test_the_sdist_holds_the_package_and_nothing_odd(dist, root):
     with tarfile.open(path) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     beside = {"LICENSE", "README.md", "CHANGELOG.md", "constraints.txt", "pyproject.toml"}
-    assert packed - {"PKG-INFO", ".gitignore"} == repository_files(root, "nbpeft") | {
+    folders = repository_files(root, "nbpeft") | repository_files(root, "labextension")
+    assert packed - {"PKG-INFO", ".gitignore"} == folders | {
         name for name in beside if (root / name).exists()
     }
 
@@ -68,8 +84,6 @@ def test_both_are_small(dist):
 
 
 def test_requirements_leave_torch_and_colab_alone(metadata, root):
-    import nbpeft
-
     assert metadata["Version"] == nbpeft.__version__
     wanted = {r.name: r for r in map(Requirement, metadata.get_all("Requires-Dist"))}
     assert {part.operator for r in wanted.values() for part in r.specifier} <= {">="}

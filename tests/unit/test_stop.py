@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from nbpeft.places.stop import Stop
+from nbpeft.stop import Stop
 
 
 def interrupt():

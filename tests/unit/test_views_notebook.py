@@ -17,7 +17,7 @@ from nbpeft.events import (
     Started,
 )
 from nbpeft.views import NotebookView, TerminalView, choose
-from nbpeft.views.progress import Losses
+from nbpeft.views.progress import Points
 
 FINISHED = Finished("pirate@1", stopped=False, summary=(("loss", "1.456"), ("time", "4.0 s")))
 
@@ -190,7 +190,7 @@ def test_hostile_texts(view, cell, clock, text):
 
 
 def test_losses_of_a_long_run_stay_bounded_and_whole():
-    losses = Losses()
+    losses = Points()
     for step in range(1, 200_001):
         losses.add(step, float(step))
     points = list(losses)
@@ -207,6 +207,7 @@ def test_the_choice_follows_the_shell(monkeypatch):
     class Shell:
         def __init__(self, *traits):
             self.traits = traits
+            self.user_ns = {}
 
         def has_trait(self, name):
             return name in self.traits

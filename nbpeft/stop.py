@@ -5,9 +5,21 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import uuid
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
+
+_entered: dict[str, Stop] = {}
+"""Those of the runs that go on, by their ids."""
+
+
+def ask(run: str) -> bool:
+    """End that run after its current step; safe from any thread. False: no such run goes on."""
+    stop = _entered.get(run)
+    if stop is not None:
+        stop.ask()
+    return stop is not None
 
 
 class Stop:
@@ -19,6 +31,8 @@ class Stop:
     """
 
     def __init__(self) -> None:
+        self.run = uuid.uuid4().hex
+        """Names the run to whoever asks from outside (`ask`)."""
         self._asked = threading.Event()
         self._breakable = False
         self._at_once = False
@@ -36,6 +50,7 @@ class Stop:
     def __enter__(self) -> Self:
         if self._main:
             self._before = signal.signal(signal.SIGINT, self._on_signal)
+        _entered[self.run] = self
         return self
 
     def __exit__(
@@ -44,6 +59,7 @@ class Stop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        del _entered[self.run]
         if self._main:
             signal.signal(signal.SIGINT, self._before)
 

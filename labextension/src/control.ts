@@ -1,0 +1,21 @@
+import { Kernel, KernelMessage } from '@jupyterlab/services';
+
+/** What nbpeft reads on the control channel, also while a cell runs (nbpeft/views/page.py). */
+export type Message = 'nbpeft_hello' | 'nbpeft_stop';
+
+/** Send it; true once the kernel has answered. */
+export async function control(
+  kernel: Kernel.IKernelConnection,
+  msgType: Message,
+  content: Record<string, string> = {}
+): Promise<true> {
+  const message = KernelMessage.createMessage({
+    msgType,
+    channel: 'control',
+    session: kernel.clientId,
+    username: kernel.username,
+    content
+  } as any) as any; // services knows the types of messages that it defines itself
+  await kernel.sendControlMessage(message, true, true).done;
+  return true;
+}

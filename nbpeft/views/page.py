@@ -1,0 +1,95 @@
+"""The page in front of the kernel: whether it shows widgets, and how its Stop reaches a run.
+
+nbpeft's JupyterLab extension (labextension/) says hello when `%load_ext nbpeft` opens a comm. A
+page that did has it, and with it JupyterLab's or Notebook's own widgets; another one (an nbconvert
+run, a page whose server has other packages than the kernel) would show an error in their place.
+
+Hello and Stop come on the control channel, which ipykernel reads in a thread of its own while a
+cell runs (https://jupyter-client.readthedocs.io/en/stable/messaging.html).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nbpeft import stop
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+NAME = "nbpeft"
+"""Of the comm's target; the control messages' types begin with it."""
+
+
+class Page:
+    """One kernel's end of the thread."""
+
+    def __init__(self) -> None:
+        self.answered = False
+        self._comm: Any = None
+
+    def open(self, kernel: Any) -> None:
+        """Say hello, and listen for Stop; nothing where the kernel has no comms (Colab's)."""
+        for word, act in self._acts.items():
+            kernel.control_handlers[f"{NAME}_{word}"] = _answering(kernel, word, act)
+        with contextlib.suppress(ImportError):
+            from comm import create_comm
+
+            self._comm = create_comm(target_name=NAME, data={})
+
+    def close(self, kernel: Any) -> None:
+        """Take back what `open` did."""
+        for word in self._acts:
+            kernel.control_handlers.pop(f"{NAME}_{word}", None)
+        if self._comm is not None:
+            self._comm.close()
+        self._comm, self.answered = None, False
+
+    @property
+    def _acts(self) -> dict[str, Callable[[Any], bool]]:
+        """What each message does with its content, and whether it could."""
+        return {"hello": self._hello, "stop": self._stop}
+
+    def _hello(self, _content: Any) -> bool:
+        self.answered = True
+        return True
+
+    def _stop(self, content: Any) -> bool:
+        run = content.get("run")
+        return isinstance(run, str) and stop.ask(run)
+
+
+_page = Page()
+
+
+def opened(shell: InteractiveShell) -> None:
+    """`%load_ext nbpeft` in a kernel; in a terminal there is no page."""
+    kernel = getattr(shell, "kernel", None)
+    if kernel is not None:
+        _page.close(kernel)  # %reload_ext
+        _page.open(kernel)
+
+
+def closed(shell: InteractiveShell) -> None:
+    """`%unload_ext nbpeft`."""
+    kernel = getattr(shell, "kernel", None)
+    if kernel is not None:
+        _page.close(kernel)
+
+
+def shows_widgets(shell: InteractiveShell) -> bool:
+    """Whether a widget is sure to be shown: by a page with the extension, or by VS Code."""
+    return _page.answered or "__vsc_ipynb_file__" in shell.user_ns
+
+
+def _answering(kernel: Any, word: str, act: Callable[[Any], bool]) -> Any:
+    """A handler of a control message as ipykernel calls it; the reply says whether it could act."""
+
+    def handler(stream: Any, identity: Any, parent: Any) -> None:
+        content = {"status": "ok", "done": act(parent["content"])}
+        kind = f"{NAME}_{word}_reply"
+        kernel.session.send(stream, kind, content, parent=parent, ident=identity)
+
+    return handler
