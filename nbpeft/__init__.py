@@ -92,8 +92,8 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """`%load_ext nbpeft`: register the magics and the settings, and say hello to the page."""
+    from nbpeft import page
     from nbpeft.magics import register
-    from nbpeft.views import page
 
     register(shell)
     page.opened(shell)
@@ -101,8 +101,8 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """`%unload_ext nbpeft`: take them out again."""
+    from nbpeft import page
     from nbpeft.magics import unregister
-    from nbpeft.views import page
 
     unregister(shell)
     page.closed(shell)

@@ -1,6 +1,6 @@
 import { Kernel, KernelMessage } from '@jupyterlab/services';
 
-/** What nbpeft reads on the control channel, also while a cell runs (nbpeft/views/page.py). */
+/** What nbpeft reads on the control channel, also while a cell runs (nbpeft/page.py). */
 export type Message = 'nbpeft_hello' | 'nbpeft_stop';
 
 /** Send it; true once the kernel has answered. */

@@ -3,7 +3,7 @@ import type { Kernel } from '@jupyterlab/services';
 
 import { control } from './control';
 
-/** The comm target that `%load_ext nbpeft` opens (nbpeft/views/page.py). */
+/** The comm target that `%load_ext nbpeft` opens (nbpeft/page.py). */
 const TARGET = 'nbpeft';
 
 /**

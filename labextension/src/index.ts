@@ -4,7 +4,7 @@ import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application'
 import { INotebookTracker } from '@jupyterlab/notebook';
 
 import { greet } from './greeting';
-import { showHtmlInstead } from './leftover';
+import { showTheRest } from './leftover';
 import { stopOnClick } from './stop';
 
 const plugin: JupyterFrontEndPlugin<void> = {
@@ -15,7 +15,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   activate: (_app: JupyterFrontEnd, notebooks: INotebookTracker) => {
     notebooks.widgetAdded.connect((_, panel) => {
       greet(panel.sessionContext);
-      showHtmlInstead(panel);
+      showTheRest(panel);
     });
     stopOnClick(notebooks);
   }

@@ -5,10 +5,11 @@ import type { Kernel } from '@jupyterlab/services';
 const VIEW = 'application/vnd.jupyter.widget-view+json';
 
 /**
- * Where a notebook was saved in the middle of a run and the kernel has ended, its output names a
- * widget that is nowhere; the HTML beside it says how far the run came.
+ * Where a notebook was saved in the middle of a run, or with buttons, and the kernel has ended, its
+ * output names a widget that is nowhere. What stands beside it is shown: how far the run came, or
+ * that the buttons are gone.
  */
-export function showHtmlInstead(panel: NotebookPanel): void {
+export function showTheRest(panel: NotebookPanel): void {
   const session = panel.sessionContext;
   const look = async (kernel: Kernel.IKernelConnection | null | undefined) => {
     await panel.context.ready;
@@ -19,7 +20,7 @@ export function showHtmlInstead(panel: NotebookPanel): void {
           const output = cell.outputArea.model.get(place);
           const { [VIEW]: view, ...rest } = output.data as any;
           const ours = view && String(rest['text/plain']).startsWith('[nbpeft] ');
-          if (ours && rest['text/html'] && !there.has(view.model_id)) {
+          if (ours && !there.has(view.model_id)) {
             output.setData({ data: rest, metadata: output.metadata });
           }
         }

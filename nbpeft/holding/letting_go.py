@@ -47,6 +47,32 @@ def let_go(
     return gone
 
 
+def let_go_one(
+    kind: str, name: str, session: Session, variables: MutableMapping[str, Any], shell: Any
+) -> str:
+    """Let go of one holder, as `Held` names it; returns what was let go, in words.
+
+    Raises:
+        RequestError: it is gone already, or can't be spared.
+    """
+    match kind:
+        case "variable":
+            names = name.split(", ")
+            check_names(names, variables)
+            for one in names:
+                _variable(one, variables, shell)
+        case "output":
+            _output(name, variables, shell)
+        case "traceback":
+            _traceback(shell)
+        case "adapter" if not session.let_go(only=name):
+            raise RequestError(
+                f"The adapter {quoted(name)} can't be spared: it is attached, or not on the shelf."
+            )
+    _collect()
+    return name if kind != "traceback" else f"the traceback of {name}"
+
+
 def _variable(name: str, variables: MutableMapping[str, Any], shell: Any) -> str:
     _forget(variables.pop(name), variables, shell)
     return name

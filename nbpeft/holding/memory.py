@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ class Held:
     alone: int
     """Of those, what nobody else leads to: what would be freed without it."""
     devices: tuple[str, ...]
+    spared: bool = False
+    """Whether it can be let go of by itself."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,16 @@ class Memory:
     notes: tuple[str, ...]
     """What the process and the GPU have in use and free, and what was let go."""
 
+    @property
+    def large(self) -> list[Held]:
+        """Those that get a row of their own."""
+        total = sum(held.alone for held in self.held)
+        return [held for held in self.held if held.size >= SMALL * total]
+
     def table(self) -> Table:
         """A row a holder; the small ones in one."""
-        total = sum(held.alone for held in self.held)
-        shown = [held for held in self.held if held.size >= SMALL * total]
-        small = [held for held in self.held if held.size < SMALL * total]
+        shown = self.large
+        small = [held for held in self.held if held not in shown]
         rows = [
             (_WORDS[held.kind].format(held.name), bytes_size(held.size), bytes_size(held.alone),
              ", ".join(held.devices), _WAYS[held.kind].format(held.name.split(", ")[0]))
@@ -67,6 +74,12 @@ class Memory:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return self.table()._repr_mimebundle_()
+
+    def _ipython_display_(self) -> None:
+        """In a notebook, with a button for each that can be let go of."""
+        from nbpeft.holding.view import show
+
+        show(self)
 
 
 _WORDS = {
@@ -104,13 +117,28 @@ def memory(
         RequestError: a name that no variable has; nothing is let go then.
     """
     check_names(names, variables)
-    notes = []
+    note = ""
     if free:
-        before = _in_use()
-        gone = let_go(holders(session, variables, shell), session, variables, shell, names)
-        freed = bytes_size(max(0, before - _in_use()))
-        notes.append(f"let go of {', '.join(gone)}: {freed} freed" if gone else NOTHING)
+        note = freeing(
+            lambda: let_go(holders(session, variables, shell), session, variables, shell, names)
+        )
+    return look(session, variables, shell, note)
+
+
+def freeing(let: Callable[[], list[str]]) -> str:
+    """What was let go of, and how much less is in use since, in a line."""
+    before = _in_use()
+    gone = let()
+    freed = bytes_size(max(0, before - _in_use()))
+    return f"let go of {', '.join(gone)}: {freed} freed" if gone else NOTHING
+
+
+def look(
+    session: Session, variables: MutableMapping[str, Any], shell: Any, note: str = ""
+) -> Memory:
+    """Who holds memory now."""
     found = holders(session, variables, shell)
+    adapters = {label for handle in session.handles for label in session.spared(handle)}
     leading = Counter(key for holder in found for key in holder.blocks)
     held = [
         Held(
@@ -119,11 +147,12 @@ def memory(
             size=holder.size,
             alone=sum(b.size for key, b in holder.blocks.items() if leading[key] == 1),
             devices=tuple(sorted({block.device for block in holder.blocks.values()})),
+            spared=holder.kind in ("variable", "output", "traceback") or holder.name in adapters,
         )
         for holder in found
     ]
     held.sort(key=lambda one: -one.size)
-    return Memory(tuple(held), (*notes, *_totals()))
+    return Memory(tuple(held), (*([note] if note else []), *_totals()))
 
 
 NOTHING = "no output, traceback or adapter held memory that could be let go"

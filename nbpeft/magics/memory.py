@@ -18,6 +18,8 @@ def peft_memory(line: str) -> Memory:
                                  adapters that the shelf has; they are read again when needed
     %peft_memory X Y --free      and of these variables
     --free                       let go
+
+    In a notebook there is a button for each that can be let go of by itself.
     """
     words, names = split_line(line, flags=FLAGS)
     known_words(words, FLAGS, "%peft_memory")

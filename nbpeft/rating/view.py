@@ -10,23 +10,17 @@ is, kept up to date, and once all is rated the closing table takes the widget's 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import Any
 
-from IPython.core.getipython import get_ipython
 from IPython.display import display, update_display
 
 from nbpeft.errors import NbPeftError
 from nbpeft.rating.cards import answer_html, head_html, note_html, prompt_html
 from nbpeft.rating.deck import BAD, MARKS, SKIP, UNDO
 from nbpeft.rating.rating import Rating
-
-Later = Callable[[Callable[[], None]], Any]
-"""Has something done in the kernel's own thread, as soon as no cell runs there."""
+from nbpeft.widgets import GONE, MIME, Later, later, view_of
 
 FINISH = "f"
-GONE = "[nbpeft] The buttons lived as long as the kernel that showed them: run the cell again."
-WIDGET = "application/vnd.jupyter.widget-view+json"
 _FRAME = "1px solid rgba(128, 128, 128, 0.4)"
 _MARKS = ("1 · bad", "2", "3", "4", "5 · good")
 _BESIDE = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}
@@ -36,12 +30,11 @@ _RANKS = ("best", "second", "third", "fourth", "fifth", "sixth")
 
 def show(rating: Rating) -> None:
     """Into the output of the cell that runs: buttons in a notebook, text elsewhere."""
-    shell: Any = get_ipython()
-    # Only a kernel's shell has this trait, and only its frontends have widgets.
-    if rating.done or shell is None or not shell.has_trait("kernel"):
+    in_kernel = later()
+    if rating.done or in_kernel is None:
         display(rating.table()._repr_mimebundle_(), raw=True)
         return
-    View(rating, shell.kernel.io_loop.add_callback).show()
+    View(rating, in_kernel).show()
 
 
 class View:
@@ -79,8 +72,8 @@ class View:
         self._line = self.rating.line()
         display({"text/plain": self._line}, raw=True, display_id=self._line_id)
         self.refresh()
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        display({WIDGET: view, "text/plain": GONE}, raw=True, display_id=self._widget_id)
+        bundle = {MIME: view_of(self.box), "text/plain": GONE}
+        display(bundle, raw=True, display_id=self._widget_id)
 
     def refresh(self) -> None:
         """Show the rating as it is now, and have answers written ahead."""

@@ -317,19 +317,23 @@ class Session:
             total_parameters=handle.total_parameters,
         )
 
-    def let_go(self) -> list[str]:
-        """Drop what the shelf has, and nothing is attached of, from memory; the labels.
+    def let_go(self, only: str | None = None) -> list[str]:
+        """Drop what can be spared, or of that the adapter `only`, from memory; the labels.
 
         Attaching or comparing reads it again.
         """
-        shelved = {record.label for record in self.shelf.records()} - set(self._unsaved)
         gone = []
         for handle in self._handles:
-            labels = shelved & set(handle.mounts) - {handle.attached, *handle.adopted}
+            labels = self.spared(handle) if only is None else {only} & self.spared(handle)
             gone += sorted(labels)
             for label in labels:
                 del handle.mounts[label]
         return gone
+
+    def spared(self, handle: Handle) -> set[str]:
+        """Labels of adapters in memory that the shelf has, and that nothing is attached of."""
+        shelved = {record.label for record in self.shelf.records()} - set(self._unsaved)
+        return shelved & set(handle.mounts) - {handle.attached, *handle.adopted}
 
     def _drop_pruned(self, handle: Handle, name: str) -> None:
         """Mounts whose version the shelf has pruned go too, but for the one that is attached."""

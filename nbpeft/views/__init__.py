@@ -6,8 +6,8 @@ likes. It never slows the run: between two updates an optimizer step costs it mi
 
 from IPython.core.getipython import get_ipython
 
+from nbpeft import page
 from nbpeft.events import Listener
-from nbpeft.views import page
 from nbpeft.views.notebook import NotebookView
 from nbpeft.views.terminal import TerminalView
 
@@ -20,7 +20,7 @@ def choose() -> Listener:
     # Only a kernel's shell has this trait; its frontends know displays that update.
     if shell is None or not shell.has_trait("kernel"):
         return TerminalView()
-    if not page.shows_widgets(shell):
+    if not page.shows_widgets():
         return NotebookView()
     from nbpeft.views.widget import WidgetLive
 

@@ -102,5 +102,17 @@ def test_answers_are_rated_on_them(kernel, working_folder):
     assert len(rows) == 2
 
 
+def test_memory_is_let_go_by_a_click_on_them(kernel):
+    kernel.run("%load_ext nbpeft")
+    kernel.run("import torch, ipywidgets\nbig = torch.zeros(2**20)")
+    table, buttons = kernel.displays("%peft_memory")
+    assert "big" in table["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in buttons
+    widgets = "ipywidgets.Widget.widgets.values()"
+    labelled = f"[w for w in {widgets} if 'free big' in getattr(w, 'description', '')]"
+    kernel.run(f"{labelled}[0].click()")
+    assert kernel.value("'big' in globals()") is False
+
+
 def test_completion_is_the_same_on_them(kernel):
     check(kernel)

@@ -116,7 +116,7 @@ def test_whoever_opens_the_notebook_later_reads_how_far_it_was(start):
     line, widget = start.shown
     assert set(line) == {"text/plain"}
     assert "0 rated; in ratings/ratings.jsonl" in line["text/plain"]
-    assert set(widget) == {view_.WIDGET, "text/plain"}
+    assert set(widget) == {view_.MIME, "text/plain"}
     assert "run the cell again" in widget["text/plain"]
     start.idle()
     assert start.updated == []

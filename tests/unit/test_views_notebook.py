@@ -207,7 +207,6 @@ def test_the_choice_follows_the_shell(monkeypatch):
     class Shell:
         def __init__(self, *traits):
             self.traits = traits
-            self.user_ns = {}
 
         def has_trait(self, name):
             return name in self.traits

@@ -12,9 +12,10 @@ from test_views_notebook import FINISHED, Frontend
 from test_views_terminal import Clock, train
 from traitlets import Any
 
+from nbpeft import page
 from nbpeft.events import Evaluated, Failed, Figure, Progressed, Sampled, Started
 from nbpeft.stop import Stop
-from nbpeft.views import NotebookView, choose, page
+from nbpeft.views import NotebookView, choose
 from nbpeft.views.widget import LiveWidget, WidgetLive
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -180,7 +181,8 @@ def shell(monkeypatch):
     """A kernel's shell, as far as choosing goes."""
     shell = new_shell()
     shell.add_traits(kernel=Any())
-    monkeypatch.setattr("nbpeft.views.get_ipython", lambda: shell)
+    for place in ("nbpeft.views", "IPython.core.getipython"):
+        monkeypatch.setattr(f"{place}.get_ipython", lambda: shell)
     return shell
 
 

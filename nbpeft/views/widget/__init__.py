@@ -19,6 +19,7 @@ from nbpeft.events import Event
 from nbpeft.views.live import live_html
 from nbpeft.views.progress import Progress
 from nbpeft.views.widget.history import History
+from nbpeft.widgets import MIME, view_of
 
 _HERE = Path(__file__).parent
 _SECONDS_APART = 20.0
@@ -71,11 +72,7 @@ class WidgetLive:
             if now < self._next_display:
                 return None
         self._next_display = now + _SECONDS_APART
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
-        return {
-            "application/vnd.jupyter.widget-view+json": view,
-            "text/html": live_html(progress),
-        }
+        return {MIME: view_of(self._widget), "text/html": live_html(progress)}
 
     def end(self, progress: Progress) -> None:
         """See `Live`. The widget stays in the kernel: a page that was away then asks for it."""

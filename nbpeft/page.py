@@ -79,9 +79,12 @@ def closed(shell: InteractiveShell) -> None:
         _page.close(kernel)
 
 
-def shows_widgets(shell: InteractiveShell) -> bool:
+def shows_widgets() -> bool:
     """Whether a widget is sure to be shown: by a page with the extension, or by VS Code."""
-    return _page.answered or "__vsc_ipynb_file__" in shell.user_ns
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    return _page.answered or (shell is not None and "__vsc_ipynb_file__" in shell.user_ns)
 
 
 def _answering(kernel: Any, word: str, act: Callable[[Any], bool]) -> Any:

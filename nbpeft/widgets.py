@@ -1,0 +1,36 @@
+"""What widgets in an output have in common: how they are displayed, and in which thread clicks act.
+
+A notebook that is opened later has no widgets. So nothing that is to stay stands in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+MIME = "application/vnd.jupyter.widget-view+json"
+GONE = "[nbpeft] The buttons lived as long as the kernel that showed them: run the cell again."
+"""What stands there once they are gone."""
+
+Later = Callable[[Callable[[], None]], Any]
+"""Has something done in the kernel's own thread, as soon as no cell runs there."""
+
+
+def view_of(widget: Any) -> dict[str, Any]:
+    """A widget's view, as a display's data under `MIME`."""
+    return {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+
+
+def later() -> Later | None:
+    """That of the kernel that this code runs in; None in a terminal and in plain Python.
+
+    A click's message may come in another thread than the kernel's own, while a cell runs there
+    (JEP 91, subshells).
+    """
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    # Only a kernel's shell has this trait, and only its frontends have widgets.
+    if shell is None or not shell.has_trait("kernel"):
+        return None
+    return shell.kernel.io_loop.add_callback  # type: ignore[no-any-return]
