@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def compare(
     `Comparison`, which shows itself as a table and has `.to_pandas()` and `.figures`.
     """
     from nbpeft.comparison import CompareRequest
-    from nbpeft.comparison import compare as compare_
+    from nbpeft.comparison.again import Again
     from nbpeft.comparison.baselines import WITH_CONTEXT, contexts, records_of, ways
     from nbpeft.comparison.questions import questions
     from nbpeft.session import current
@@ -54,17 +55,12 @@ def compare(
         namespace=variables.namespace(),
         tokenizer=tokenizer,
     )
-    return compare_(
-        session,
-        handle,
-        tokenizer,
-        list(names),
-        asked,
-        ways=[*learned, *baselines],
-        expected=expected,
-        max_new_tokens=request.max_new_tokens,
-        seed=request.seed if request.sample else None,
-    )
+    again = Again(
+        session, weakref.ref(handle), tokenizer,
+        names=tuple(dict.fromkeys(names)), prompts=tuple(asked), ways=(*learned, *baselines),
+        max_new_tokens=request.max_new_tokens, seed=request.seed if request.sample else None,
+    )  # fmt: skip
+    return again.compared(expected)
 
 
 def rate(

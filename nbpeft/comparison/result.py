@@ -23,6 +23,7 @@ from nbpeft.session.session import BASE_WORDS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nbpeft.comparison.again import Again
     from nbpeft.rendering.table import Cell
 
 
@@ -43,6 +44,8 @@ class Comparison:
     """Columns whose answers stand after 'Answer:', with the reasoning before."""
     notes: tuple[str, ...] = ()
     """Plain lines: how it was sampled, what the figures are of."""
+    again: Again | None = field(default=None, compare=False, repr=False)
+    """How more of it is asked; None where it can't be."""
 
     def to_pandas(self) -> pd.DataFrame:
         """A frame with a column `prompt`, `expected` where there is one, and one an adapter."""
@@ -80,6 +83,17 @@ class Comparison:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return self.table()._repr_mimebundle_()
+
+    def _ipython_display_(self) -> None:
+        """With things to click where the page shows widgets; else as any other table."""
+        from nbpeft import page, widgets
+
+        later = widgets.later()
+        if later is None or not page.shows_widgets():
+            raise NotImplementedError  # which IPython takes for "as its MIME bundle"
+        from nbpeft.comparison.view import View
+
+        View(self, later).show()
 
     def _marked(self, answers: tuple[str, ...], base: int | None) -> tuple[Cell, ...]:
         """A row's answers, each but the base's own with its differences from that."""

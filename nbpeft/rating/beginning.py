@@ -56,8 +56,7 @@ def rate(
         raise RequestError(
             f"A rating wants prompts: {MAGIC} {' '.join(names)}, then a prompt a line; or --data X."
         )
-    _check_free(namespace, request.into)
-    book = Book(session.shelf.folder.parent / FOLDER, request.into)
+    book = book_of(session, namespace, request.into)
     turns = draw(request, labels, _distinct(prompts))
     answerer = Answerer(session, handle.root, tokenizer, request.max_new_tokens)
     rating = Rating(request, unrated(turns, book.rows), answerer, book)
@@ -88,6 +87,12 @@ def _questions(
 
 def _distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
     return list({json.dumps(prompt): prompt for prompt in prompts}.values())
+
+
+def book_of(session: Session, namespace: Mapping[str, Any], into: str) -> Book:
+    """Where what is rated is kept; RequestError where its variable holds something else."""
+    _check_free(namespace, into)
+    return Book(session.shelf.folder.parent / FOLDER, into)
 
 
 def _check_free(namespace: Mapping[str, Any], name: str) -> None:

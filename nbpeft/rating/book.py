@@ -64,7 +64,7 @@ class Book:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         with self._locked():
             _append(self.path, text)
-        self._now([*self.rows, *rows])
+            self._now(_read(self.path))  # with what was rated elsewhere meanwhile
         return group
 
     def drop(self, group: str) -> None:
@@ -72,7 +72,7 @@ class Book:
         with self._locked():
             kept = [row for row in _read(self.path) if row["group"] != group]
             _replace(self.path, kept)
-        self._now([row for row in self.rows if row["group"] != group])
+            self._now(kept)
 
     def _now(self, rows: list[Row]) -> None:
         self.rows = rows
