@@ -1,23 +1,35 @@
 /** What JupyterLab and Notebook load: a thread from every notebook to nbpeft in its kernel. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { IEditorLanguageRegistry } from '@jupyterlab/codemirror';
 import { INotebookTracker } from '@jupyterlab/notebook';
 
+import { offerCells } from './cells';
+import { colourBodies } from './colours';
 import { greet } from './greeting';
 import { showTheRest } from './leftover';
 import { stopOnClick } from './stop';
 
 const plugin: JupyterFrontEndPlugin<void> = {
   id: 'nbpeft:page',
-  description: 'Tells nbpeft that this page shows its widgets, and brings Stop to a busy kernel.',
+  description: "nbpeft's widgets and Stop, its cells in the palette, YAML's colours in its bodies.",
   autoStart: true,
-  requires: [INotebookTracker],
-  activate: (_app: JupyterFrontEnd, notebooks: INotebookTracker) => {
+  requires: [INotebookTracker, IEditorLanguageRegistry],
+  optional: [ICommandPalette],
+  activate: (
+    app: JupyterFrontEnd,
+    notebooks: INotebookTracker,
+    languages: IEditorLanguageRegistry,
+    palette: ICommandPalette | null
+  ) => {
     notebooks.widgetAdded.connect((_, panel) => {
       greet(panel.sessionContext);
       showTheRest(panel);
+      colourBodies(panel, languages);
     });
     stopOnClick(notebooks);
+    offerCells(app, notebooks, palette);
   }
 };
 
