@@ -93,10 +93,11 @@ def __dir__() -> list[str]:
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """`%load_ext nbpeft`: register the magics and the settings, and say hello to the page."""
     from nbpeft import page
+    from nbpeft.listing.now import now
     from nbpeft.magics import register
 
     register(shell)
-    page.opened(shell)
+    page.opened(shell, now)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:

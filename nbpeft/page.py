@@ -29,9 +29,15 @@ class Page:
     def __init__(self) -> None:
         self.answered = False
         self._comm: Any = None
+        self._news: Callable[[], Any] | None = None
 
-    def open(self, kernel: Any) -> None:
-        """Say hello, and listen for Stop; nothing where the kernel has no comms (Colab's)."""
+    def open(self, kernel: Any, news: Callable[[], Any] | None = None) -> None:
+        """Say hello, and listen for Stop; nothing where the kernel has no comms (Colab's).
+
+        Args:
+            news: what `tell` says, for JSON.
+        """
+        self._news = news
         for word, act in self._acts.items():
             kernel.control_handlers[f"{NAME}_{word}"] = _answering(kernel, word, act)
         with contextlib.suppress(ImportError):
@@ -47,6 +53,11 @@ class Page:
             self._comm.close()
         self._comm, self.answered = None, False
 
+    def tell(self) -> None:
+        """Tell a page that has said hello how things stand."""
+        if self.answered and self._comm is not None and self._news is not None:
+            self._comm.send(self._news())
+
     @property
     def _acts(self) -> dict[str, Callable[[Any], bool]]:
         """What each message does with its content, and whether it could."""
@@ -54,6 +65,7 @@ class Page:
 
     def _hello(self, _content: Any) -> bool:
         self.answered = True
+        self.tell()
         return True
 
     def _stop(self, content: Any) -> bool:
@@ -64,12 +76,17 @@ class Page:
 _page = Page()
 
 
-def opened(shell: InteractiveShell) -> None:
-    """`%load_ext nbpeft` in a kernel; in a terminal there is no page."""
+def opened(shell: InteractiveShell, news: Callable[[], Any]) -> None:
+    """`%load_ext nbpeft` in a kernel; in a terminal there is no page.
+
+    Args:
+        news: what the page is told after each cell, for JSON.
+    """
+    closed(shell)  # %reload_ext
     kernel = getattr(shell, "kernel", None)
     if kernel is not None:
-        _page.close(kernel)  # %reload_ext
-        _page.open(kernel)
+        _page.open(kernel, news)
+        shell.events.register("post_run_cell", _after_cell)
 
 
 def closed(shell: InteractiveShell) -> None:
@@ -77,6 +94,12 @@ def closed(shell: InteractiveShell) -> None:
     kernel = getattr(shell, "kernel", None)
     if kernel is not None:
         _page.close(kernel)
+        with contextlib.suppress(ValueError):  # it wasn't open
+            shell.events.unregister("post_run_cell", _after_cell)
+
+
+def _after_cell(_result: Any) -> None:
+    _page.tell()
 
 
 def shows_widgets() -> bool:

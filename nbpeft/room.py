@@ -8,6 +8,7 @@ gives way when memory is wanted, and counts as free
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,16 @@ V1 = (
     ("total_inactive_file", "total_active_file"),
 )
 """The limit, what is used, and the figures of cached files in memory.stat."""
+
+
+def memory_in_use() -> int:
+    """Bytes of tensors on the GPU, or of this process where there is none; imports no torch."""
+    import psutil
+
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.memory_reserved())
+    return int(psutil.Process().memory_info().rss)
 
 
 def free_memory(device: torch.device) -> int:

@@ -2,6 +2,7 @@ import type { ISessionContext } from '@jupyterlab/apputils';
 import type { Kernel } from '@jupyterlab/services';
 
 import { control } from './control';
+import { gone, heard, News } from './status';
 
 /** The comm target that `%load_ext nbpeft` opens (nbpeft/page.py). */
 const TARGET = 'nbpeft';
@@ -16,7 +17,15 @@ export function greet(session: ISessionContext): void {
     if (!kernel) {
       return;
     }
-    kernel.registerCommTarget(TARGET, () => void control(kernel, 'nbpeft_hello'));
+    kernel.registerCommTarget(TARGET, comm => {
+      listen(kernel, comm);
+      void control(kernel, 'nbpeft_hello');
+    });
+    kernel.statusChanged.connect((_, status) => {
+      if (status === 'restarting' || status === 'dead') {
+        gone(kernel);
+      }
+    });
     void meetAgain(kernel);
   };
   session.kernelChanged.connect((_, change) => meet(change.newValue));
@@ -27,6 +36,14 @@ export function greet(session: ISessionContext): void {
 async function meetAgain(kernel: Kernel.IKernelConnection): Promise<void> {
   const { content } = await kernel.requestCommInfo({ target_name: TARGET });
   if (content.status === 'ok' && Object.keys(content.comms).length) {
+    for (const id of Object.keys(content.comms)) {
+      listen(kernel, kernel.createComm(TARGET, id));
+    }
     await control(kernel, 'nbpeft_hello');
   }
+}
+
+function listen(kernel: Kernel.IKernelConnection, comm: Kernel.IComm): void {
+  comm.onMsg = message => heard(kernel, message.content.data as News);
+  comm.onClose = () => gone(kernel);
 }

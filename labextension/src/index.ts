@@ -4,11 +4,13 @@ import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application'
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { IEditorLanguageRegistry } from '@jupyterlab/codemirror';
 import { INotebookTracker } from '@jupyterlab/notebook';
+import { IStatusBar } from '@jupyterlab/statusbar';
 
 import { offerCells } from './cells';
 import { colourBodies } from './colours';
 import { greet } from './greeting';
 import { showTheRest } from './leftover';
+import { showStatus } from './status';
 import { stopOnClick } from './stop';
 
 const plugin: JupyterFrontEndPlugin<void> = {
@@ -16,12 +18,13 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: "nbpeft's widgets and Stop, its cells in the palette, YAML's colours in its bodies.",
   autoStart: true,
   requires: [INotebookTracker, IEditorLanguageRegistry],
-  optional: [ICommandPalette],
+  optional: [ICommandPalette, IStatusBar],
   activate: (
     app: JupyterFrontEnd,
     notebooks: INotebookTracker,
     languages: IEditorLanguageRegistry,
-    palette: ICommandPalette | null
+    palette: ICommandPalette | null,
+    bar: IStatusBar | null
   ) => {
     notebooks.widgetAdded.connect((_, panel) => {
       greet(panel.sessionContext);
@@ -30,6 +33,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     });
     stopOnClick(notebooks);
     offerCells(app, notebooks, palette);
+    if (bar) {
+      showStatus(bar, notebooks);
+    }
   }
 };
 

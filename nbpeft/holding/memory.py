@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nbpeft.holding.holders import holders
 from nbpeft.holding.letting_go import check_names, let_go
 from nbpeft.rendering import Table, bytes_size
-from nbpeft.room import free_host_memory
+from nbpeft.room import free_host_memory, memory_in_use
 
 if TYPE_CHECKING:
     from nbpeft.session.session import Session
@@ -127,9 +127,9 @@ def memory(
 
 def freeing(let: Callable[[], list[str]]) -> str:
     """What was let go of, and how much less is in use since, in a line."""
-    before = _in_use()
+    before = memory_in_use()
     gone = let()
-    freed = bytes_size(max(0, before - _in_use()))
+    freed = bytes_size(max(0, before - memory_in_use()))
     return f"let go of {', '.join(gone)}: {freed} freed" if gone else NOTHING
 
 
@@ -156,16 +156,6 @@ def look(
 
 
 NOTHING = "no output, traceback or adapter held memory that could be let go"
-
-
-def _in_use() -> int:
-    """Bytes of tensors on the GPU, or of this process where there is none."""
-    import psutil
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.memory_reserved()
-    return int(psutil.Process().memory_info().rss)
 
 
 def _totals() -> list[str]:
