@@ -123,7 +123,10 @@ class Distillation(OfPolicy):
         """Prompts that leave room for their answers, or answers."""
         from nbpeft.data.signals import Prompts as Asked
 
-        return Asked(max_new_tokens=self.longest) if self.asks else super().reading(loss_on)
+        if not self.asks:
+            return super().reading(loss_on)
+        measured = self.measures[0].name if self.measures else "loss"
+        return Asked(max_new_tokens=self.longest, measured=measured)
 
     def batch(self, tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Rows as they are."""

@@ -127,3 +127,39 @@ view(Progressed(4, 9, 2.0, 1e-3, 1.0, 10, figures=(Figure({EVIL!r}, 1.0),)))
     assert live.locator("script, img").count() == 0
     assert lab.page.evaluate("window.planted") is None
     lab.screenshot("widget-hostile")
+
+
+def test_at_a_thousand_steps_a_second_the_page_is_changed_ten_times(lab, live):
+    told = """
+import time
+from nbpeft.events import Progressed, Started
+from nbpeft.views import choose
+view = choose()
+view(Started("fast", 4_000))
+began = time.monotonic()
+for step in range(1, 4_001):
+    view(Progressed(step, 4_000, 2.0 / step, 1e-3, step / 1000, step, 900.0, 5, 5))
+    time.sleep(max(0, began + step / 1000 - time.monotonic()))
+print("seconds", time.monotonic() - began)
+"""
+    lab.open(cells(SETUP, told))
+    lab.page.evaluate("""() => {
+        window.changes = [];
+        const look = () => {
+            const title = document.querySelector('.nbpeft-live strong')?.textContent;
+            if (title && title !== window.changes.at(-1)) window.changes.push(title);
+        };
+        const watched = document.querySelector('.jp-NotebookPanel');
+        const what = {subtree: true, childList: true, characterData: true};
+        new MutationObserver(look).observe(watched, what);
+    }""")
+    lab.run_all()
+    expect(live).to_contain_text("fast: step 4,000 of 4,000 (100%)")
+    seconds = float(lab.outputs.last.inner_text().split()[1])
+    changes = lab.page.evaluate("window.changes")
+    assert 4 <= len(changes) <= 10 * seconds + 1
+    assert len(set(changes)) == len(changes)
+    assert points(live) <= 300
+    live.locator(".nbpeft-chart").first.hover(position={"x": 5, "y": 80})
+    says = live.locator(".nbpeft-says").first
+    expect(says).to_contain_text(re.compile(r"^step \d\d?trained rows"))

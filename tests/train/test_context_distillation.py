@@ -272,6 +272,13 @@ def test_a_quantized_base(distill):
     assert run.metrics["held_out_loss"] < run.metrics["held_out_loss_before"]
 
 
+def test_without_held_out_rows_the_plan_says_what_is_not_measured(distill):
+    for words, what in (({}, "KL to the teacher"), ({"loss": "sequence"}, "")):
+        notes = distill(eval=0, dry_run=True, **words).plan.notes
+        assert any(f"there is no held-out {what}" in note for note in notes)
+        assert not any("reward" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

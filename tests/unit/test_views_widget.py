@@ -16,6 +16,7 @@ from nbpeft import page
 from nbpeft.events import Evaluated, Failed, Figure, Progressed, Sampled, Started
 from nbpeft.stop import Stop
 from nbpeft.views import NotebookView, choose
+from nbpeft.views import widget as widget_
 from nbpeft.views.widget import LiveWidget, WidgetLive
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -95,6 +96,19 @@ def test_at_a_thousand_steps_a_second_ten_states_go_out_and_the_last_one(view, c
     assert all(sum(start <= time < start + 1 for time in times) <= 10 for start in times)
     assert sum(len(c["points"]) for c in sent[-1][1]["losses"]) <= 500
     assert len(json.dumps(sent[-1][1])) < 20_000
+
+
+def test_the_widgets_of_the_latest_runs_are_kept(view, clock, sent):
+    for _ in range(12):
+        view(Started("pirate", 2))
+        train(view, clock, 2, 1.0)
+        view(FINISHED)
+    latest = list(widget_._latest)
+    assert len(latest) == 8
+    assert all(widget.comm is not None for widget in latest)
+    view(Started("pirate", 2))
+    train(view, clock, 2, 1.0)
+    assert latest[0].comm is None  # closed
 
 
 def test_a_loss_that_is_no_number_is_a_gap(view, clock, sent):

@@ -18,7 +18,7 @@ from nbpeft import variables
 from nbpeft.comparison.result import Comparison
 from nbpeft.errors import NbPeftError
 from nbpeft.rendering import Marked, plain
-from nbpeft.widgets import MIME, Later, view_of
+from nbpeft.widgets import MIME, Later, joined, view_of
 
 if TYPE_CHECKING:
     from nbpeft.rating.voting import Votes
@@ -31,8 +31,8 @@ INTO = "ratings"
 class ComparisonWidget(anywidget.AnyWidget):
     """One comparison on the page; `table` is `state_of` it, `status` what came of a click."""
 
-    _esm = (_HERE / "comparison.js").read_text("utf-8")
-    _css = (_HERE / "comparison.css").read_text("utf-8")
+    _esm = joined(_HERE, "comparison.js")
+    _css = joined(_HERE, "comparison.css")
     table = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict({"busy": False, "text": ""}).tag(sync=True)
 

@@ -4,12 +4,6 @@
 // All of it is drawn from the model's `table` and `status` (nbpeft/comparison/view). Names, prompts
 // and answers are other people's words: they are set as text, never as markup.
 
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
 /** How two cells sort: as numbers where both begin with one, else as words. */
 function inOrder(a, b) {
   const [x, y] = [a, b].map(text => Number.parseFloat(text.replaceAll(',', '')));
@@ -55,7 +49,7 @@ class Comparison {
     });
     // Keys typed here are not the notebook's: 'a' would insert a cell.
     root.addEventListener('keydown', event => event.stopPropagation());
-    root.classList.add('nbpeft-comparison');
+    root.classList.add('nbpeft-view', 'nbpeft-comparison');
     root.append(this.table, this.notes, this.more, this.status);
     this.draw();
     this.tell();

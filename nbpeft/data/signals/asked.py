@@ -42,6 +42,8 @@ class Prompts(Signal):
     formats: tuple[str, ...] = ASKED
     max_new_tokens: int = 0
     """Tokens that an answer may have: the prompt has the rest of `max_length`."""
+    measured: str = "reward"
+    """What held-out rows say."""
 
     def check(self, parts: Parts) -> None:
         """Refuse columns of names that are taken."""
@@ -94,4 +96,4 @@ class Prompts(Signal):
         max_length: int,
     ) -> list[str]:
         """How prompts are written."""
-        return [HOW[rendering.kind], *none_held_out(train, held_out, "held-out reward")]
+        return [HOW[rendering.kind], *none_held_out(train, held_out, f"held-out {self.measured}")]

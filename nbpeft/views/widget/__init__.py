@@ -7,6 +7,7 @@ page needs nothing of nbpeft's to draw it.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from nbpeft.events import Event
 from nbpeft.views.live import live_html
 from nbpeft.views.progress import Progress
 from nbpeft.views.widget.history import History
-from nbpeft.widgets import MIME, view_of
+from nbpeft.widgets import MIME, joined, view_of
 
 _HERE = Path(__file__).parent
 _SECONDS_APART = 20.0
@@ -29,8 +30,8 @@ _SECONDS_APART = 20.0
 class LiveWidget(anywidget.AnyWidget):
     """One run on the page; `run` is what `History.state` gives."""
 
-    _esm = (_HERE / "live.js").read_text("utf-8")
-    _css = (_HERE / "live.css").read_text("utf-8")
+    _esm = joined(_HERE, "chart.js", "live.js")
+    _css = joined(_HERE, "live.css")
     run = traitlets.Dict().tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
@@ -41,6 +42,19 @@ class LiveWidget(anywidget.AnyWidget):
         # It may come in another thread than the one that trains (a kernel's subshell).
         if isinstance(message, dict) and isinstance(message.get("stop"), str):
             stop.ask(message["stop"])
+
+
+_latest: deque[LiveWidget] = deque()
+"""Those of the latest runs; the kernel keeps widgets until they are closed."""
+_KEPT = 8
+
+
+def _new(state: dict[str, Any]) -> LiveWidget:
+    widget = LiveWidget(run=state)
+    _latest.append(widget)
+    if len(_latest) > _KEPT:
+        _latest.popleft().close()
+    return widget
 
 
 class WidgetLive:
@@ -66,7 +80,7 @@ class WidgetLive:
         state = self._history.state(progress)
         now = self._clock()
         if self._widget is None:
-            self._widget = LiveWidget(run=state)
+            self._widget = _new(state)
         else:
             self._widget.run = state
             if now < self._next_display:
@@ -75,6 +89,6 @@ class WidgetLive:
         return {MIME: view_of(self._widget), "text/html": live_html(progress)}
 
     def end(self, progress: Progress) -> None:
-        """See `Live`. The widget stays in the kernel: a page that was away then asks for it."""
+        """See `Live`. The widget stays for a while: a page that was away then asks for it."""
         if self._widget is not None:
             self._widget.run = self._history.state(progress, ended=True)

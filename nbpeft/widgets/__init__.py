@@ -6,6 +6,7 @@ A notebook that is opened later has no widgets. So nothing that is to stay stand
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 MIME = "application/vnd.jupyter.widget-view+json"
@@ -14,6 +15,16 @@ GONE = "[nbpeft] The buttons lived as long as the kernel that showed them: run t
 
 Later = Callable[[Callable[[], None]], Any]
 """Has something done in the kernel's own thread, as soon as no cell runs there."""
+
+
+def joined(folder: Path, *names: str) -> str:
+    """A widget's script or style: what all have in common, then its own files, in their order.
+
+    anywidget takes one text of each. In a script only the last file exports.
+    """
+    common = Path(__file__).with_name(f"common{Path(names[0]).suffix}")
+    files = [common, *(folder / name for name in names)]
+    return "\n".join(file.read_text("utf-8") for file in files)
 
 
 def view_of(widget: Any) -> dict[str, Any]:
