@@ -11,7 +11,7 @@ cell runs (https://jupyter-client.readthedocs.io/en/stable/messaging.html).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import stop
@@ -30,6 +30,7 @@ class Page:
         self.answered = False
         self._comm: Any = None
         self._news: Callable[[], Any] | None = None
+        self._runs: dict[str, Any] = {}
 
     def open(self, kernel: Any, news: Callable[[], Any] | None = None) -> None:
         """Say hello, and listen for Stop; nothing where the kernel has no comms (Colab's).
@@ -55,8 +56,23 @@ class Page:
 
     def tell(self) -> None:
         """Tell a page that has said hello how things stand."""
-        if self.answered and self._comm is not None and self._news is not None:
-            self._comm.send(self._news())
+        if self.answered and self._news is not None:
+            # It is told after every cell: what can't be said now is no error of the user's.
+            with contextlib.suppress(Exception):
+                self._send({"standing": self._news()})
+
+    def tell_run(self, run: Mapping[str, Any]) -> None:
+        """Tell it how far a run is (`id`, `ended` and what else is drawn), for JSON."""
+        if run["ended"]:
+            self._runs.pop(run["id"], None)
+        else:
+            self._runs[run["id"]] = run
+        if self.answered:
+            self._send({"run": run})
+
+    def _send(self, data: Any) -> None:
+        if self._comm is not None:
+            self._comm.send(data)
 
     @property
     def _acts(self) -> dict[str, Callable[[Any], bool]]:
@@ -66,6 +82,8 @@ class Page:
     def _hello(self, _content: Any) -> bool:
         self.answered = True
         self.tell()
+        for run in list(self._runs.values()):
+            self._send({"run": run})
         return True
 
     def _stop(self, content: Any) -> bool:
@@ -100,6 +118,11 @@ def closed(shell: InteractiveShell) -> None:
 
 def _after_cell(_result: Any) -> None:
     _page.tell()
+
+
+def tell_run(run: Mapping[str, Any]) -> None:
+    """Tell the page, if it has the extension, how far a run is."""
+    _page.tell_run(run)
 
 
 def shows_widgets() -> bool:

@@ -16,7 +16,11 @@ NOTE = FOLDER / "built.sha256"
 def digest() -> str:
     """Of all that goes into the build."""
     files = ["package.json", "package-lock.json", "tsconfig.json"]
-    files += sorted(str(path.relative_to(FOLDER)) for path in (FOLDER / "src").rglob("*.ts"))
+    files += sorted(
+        str(path.relative_to(FOLDER))
+        for folder in ("src", "style")
+        for path in (FOLDER / folder).iterdir()
+    )
     joined = hashlib.sha256()
     for name in files:
         joined.update(name.encode() + b"\0" + (FOLDER / name).read_bytes() + b"\0")

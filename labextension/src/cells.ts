@@ -53,7 +53,7 @@ export function offerCells(
 }
 
 /** Below the cell that is looked at; and before it what loads nbpeft, where no cell does. */
-function insert(panel: NotebookPanel, source: string): void {
+export function insert(panel: NotebookPanel, source: string): void {
   const notebook = panel.content;
   const sources = [...(notebook.model?.cells ?? [])].map(cell => cell.sharedModel.getSource());
   if (!sources.some(text => text.includes(LOAD))) {

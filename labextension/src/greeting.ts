@@ -2,7 +2,7 @@ import type { ISessionContext } from '@jupyterlab/apputils';
 import type { Kernel } from '@jupyterlab/services';
 
 import { control } from './control';
-import { gone, heard, News } from './status';
+import { latest } from './news';
 
 /** The comm target that `%load_ext nbpeft` opens (nbpeft/page.py). */
 const TARGET = 'nbpeft';
@@ -23,7 +23,7 @@ export function greet(session: ISessionContext): void {
     });
     kernel.statusChanged.connect((_, status) => {
       if (status === 'restarting' || status === 'dead') {
-        gone(kernel);
+        latest.forget(kernel);
       }
     });
     void meetAgain(kernel);
@@ -44,6 +44,6 @@ async function meetAgain(kernel: Kernel.IKernelConnection): Promise<void> {
 }
 
 function listen(kernel: Kernel.IKernelConnection, comm: Kernel.IComm): void {
-  comm.onMsg = message => heard(kernel, message.content.data as News);
-  comm.onClose = () => gone(kernel);
+  comm.onMsg = message => latest.hear(kernel, message.content.data);
+  comm.onClose = () => latest.forget(kernel);
 }

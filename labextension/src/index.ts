@@ -10,6 +10,7 @@ import { offerCells } from './cells';
 import { colourBodies } from './colours';
 import { greet } from './greeting';
 import { showTheRest } from './leftover';
+import { showSidebar } from './sidebar';
 import { showStatus } from './status';
 import { stopOnClick } from './stop';
 
@@ -33,6 +34,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     });
     stopOnClick(notebooks);
     offerCells(app, notebooks, palette);
+    showSidebar(app, notebooks);
     if (bar) {
       showStatus(bar, notebooks);
     }

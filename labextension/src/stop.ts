@@ -25,7 +25,7 @@ export function stopOnClick(notebooks: INotebookTracker): void {
 }
 
 /** Ask on the control channel; a kernel that doesn't answer there is interrupted. */
-async function stop(kernel: Kernel.IKernelConnection, run: string): Promise<void> {
+export async function stop(kernel: Kernel.IKernelConnection, run: string): Promise<void> {
   const answered = control(kernel, 'nbpeft_stop', { run });
   const waited = new Promise<boolean>(resolve => setTimeout(resolve, PATIENCE, false));
   if (!(await Promise.race([answered, waited]))) {

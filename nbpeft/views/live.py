@@ -6,6 +6,7 @@ the page. Whatever isn't known yet is left out.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 from nbpeft.events import Event
@@ -19,8 +20,12 @@ from nbpeft.rendering import (
     glimpse,
     nats,
     percent,
+    plain,
+    thin,
 )
 from nbpeft.views.progress import Progress
+
+_SIDEBAR_POINTS = 60
 
 
 class Live(Protocol):
@@ -48,6 +53,22 @@ class HtmlLive:
 
     def end(self, progress: Progress) -> None:
         """See `Live`."""
+
+
+def run_so_far(progress: Progress, *, ended: bool = False) -> dict[str, Any]:
+    """What a sidebar shows of a run, for JSON, every text made safe."""
+    started = progress.started
+    step, steps = _steps(progress)
+    losses = thin(list(progress.train_losses), _SIDEBAR_POINTS)
+    return {
+        "id": started.run if started else "",
+        "title": plain(title_of(progress), 100, one_line=True),
+        "left": progress.left,
+        "step": step,
+        "steps": steps,
+        "losses": [[round(at), loss] for at, loss in losses if math.isfinite(loss)],
+        "ended": ended,
+    }
 
 
 def live_html(progress: Progress) -> str:

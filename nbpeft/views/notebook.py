@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from nbpeft import page
 from nbpeft.events import (
     Evaluated,
     Event,
@@ -33,7 +34,7 @@ from nbpeft.events import (
     Tabled,
 )
 from nbpeft.rendering import WIDTH, Table, curve_png, plain
-from nbpeft.views.live import HtmlLive, Live
+from nbpeft.views.live import HtmlLive, Live, run_so_far
 from nbpeft.views.progress import Progress, closing_table, failure_table, still_table
 
 Bundle = dict[str, Any]
@@ -126,11 +127,13 @@ class NotebookView:
             if shown is not None:
                 bundle = _text(self._progress.step_line) | shown
                 self._publish(bundle, display_id=self._display_id, update=True)
+            page.tell_run(run_so_far(self._progress))
 
     def _end(self, table: Table, finished: Finished | None = None) -> None:
         if self._display_id is not None:
             self._publish(self._curve(), display_id=self._display_id, update=True)
             self._live.end(self._progress)
+            page.tell_run(run_so_far(self._progress, ended=True))
         self._publish(_bundle(table))
         if finished is not None and finished.picture is not None:
             self._publish(_text(finished.label) | {"image/png": finished.picture})

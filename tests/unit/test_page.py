@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 from shells import new_shell
 from test_views_widget import FakeKernel
@@ -10,7 +13,9 @@ from traitlets import Any
 import nbpeft
 import nbpeft.session
 from nbpeft import page
+from nbpeft.events import Finished, Progressed, Started
 from nbpeft.listing.now import now
+from nbpeft.views import NotebookView
 
 
 @pytest.fixture
@@ -45,18 +50,44 @@ def test_nobody_is_told_before_they_say_hello(shell):
     assert shell.told == []
     hello(shell)
     shell.run_cell("2")
-    assert [set(news) for news in shell.told] == [{"attached", "memory"}] * 2
+    assert [set(news) for news in shell.told] == [{"standing"}] * 2
 
 
-def test_what_is_told_is_how_things_stand(shell, tiny_pair):
-    assert now()["attached"] == "base"
-    assert nbpeft.session._current is None  # to look makes no session
+def test_what_is_told_is_how_things_stand(shell, tiny_pair, monkeypatch):
+    assert now() | {"memory": ""} == {"attached": "base", "memory": "", "adapters": []}
     assert now()["memory"].endswith("B")
     model, _ = tiny_pair
     hello(shell)
     nbpeft.attach("fresh", model=model, method="lora")
+    nbpeft.attach("other", model=model, method="ia3")
     shell.run_cell("1")
-    assert shell.told[-1]["attached"] == "fresh@1"
+    news = shell.told[-1]["standing"]
+    assert news["attached"] == "other@1"
+    assert {a["name"]: (a["about"], a["attached"]) for a in news["adapters"]} == {
+        "fresh": ("by hand · lora", False), "other": ("by hand · ia3", True),
+    }  # fmt: skip
+    assert json.dumps(news)
+    monkeypatch.setattr(nbpeft.session.Session, "glance", lambda _: 1 / 0)
+    shell.run_cell("2")  # what can't be told is no error of the cell's
+    assert shell.told[-1]["standing"] is news
+
+
+def test_a_page_that_comes_in_the_middle_of_a_run_is_told_of_it(shell):
+    view = NotebookView(publish=lambda *_, **__: None)
+    view(Started("pirate", 4, run="a1"))
+    view(Progressed(1, 4, math.nan, 1e-3, 1.0, 10))
+    assert shell.told == []
+    hello(shell)
+    _, news = shell.told
+    assert news["run"]["title"] == "pirate: step 0 of 4 (0%)"  # the next is due in 0.2 s
+    view(Progressed(4, 4, 1.0, 1e-3, 1.0, 10))
+    assert shell.told[-1]["run"]["losses"] == [[4, 1.0]]
+    assert json.dumps(shell.told[-1], allow_nan=False)
+    view(Finished("pirate@1", stopped=False, summary=()))
+    assert shell.told[-1]["run"]["ended"] is True
+    del shell.told[:]
+    hello(shell)
+    assert [set(news) for news in shell.told] == [{"standing"}]
 
 
 def test_after_unloading_nothing_is_left(shell):
