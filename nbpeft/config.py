@@ -26,6 +26,11 @@ class NbPeft(SingletonConfigurable):
         help="Whether a run answers one prompt of the data before training and now and then while "
         "it goes on; prompt and answers are shown, and saved with the notebook.",
     ).tag(config=True)
+    widgets = Bool(
+        True,
+        help="Whether runs and comparisons are shown as widgets where the page is sure to have "
+        "them (JupyterLab and Notebook 7 with nbpeft's extension, VS Code); else as HTML.",
+    ).tag(config=True)
     defaults = Dict(
         help="Settings for every run that neither the line nor the body gives, by the same words: "
         "%config NbPeft.defaults = {'rank': 8}"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import stop
+from nbpeft.config import settings
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -126,9 +127,11 @@ def tell_run(run: Mapping[str, Any]) -> None:
 
 
 def shows_widgets() -> bool:
-    """Whether a widget is sure to be shown: by a page with the extension, or by VS Code."""
+    """Whether a widget is wanted and sure to be shown: by a page with the extension, or VS Code."""
     from IPython.core.getipython import get_ipython
 
+    if not settings().widgets:
+        return False
     shell: Any = get_ipython()
     return _page.answered or (shell is not None and "__vsc_ipynb_file__" in shell.user_ns)
 

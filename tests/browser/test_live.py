@@ -1,4 +1,4 @@
-"""The live display in a real JupyterLab: watched while its cell runs, then saved and reopened."""
+"""The live display as HTML in a real JupyterLab: watched while its cell runs, saved, reopened."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ RUN = "%finetune pirate --data chats --max-steps 40 --learning-rate 3e-3 --eval 
 
 @pytest.fixture
 def notebook():
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SETUP + HELD + RUN)])
+    code = f"{SETUP}%config NbPeft.widgets = False\n{HELD}{RUN}"
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
 
 
 def start(lab):

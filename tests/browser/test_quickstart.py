@@ -43,4 +43,4 @@ def test_markup_in_rows_prompts_and_answers_stays_text(lab):
 
 
 def comparison(lab):
-    return lab.outputs.filter(has_text="comparison").locator("table").last
+    return lab.outputs.locator(".nbpeft-comparison table")

@@ -12,7 +12,7 @@ from test_views_notebook import FINISHED, Frontend
 from test_views_terminal import Clock, train
 from traitlets import Any
 
-from nbpeft import page
+from nbpeft import config, page
 from nbpeft.events import Evaluated, Failed, Figure, Progressed, Sampled, Started
 from nbpeft.stop import Stop
 from nbpeft.views import NotebookView, choose
@@ -211,3 +211,5 @@ def test_a_widget_is_chosen_where_the_page_has_said_that_it_shows_them(shell, mo
     assert choose()._new_live is not WidgetLive
     shell.user_ns["__vsc_ipynb_file__"] = "a.ipynb"
     assert choose()._new_live is WidgetLive
+    monkeypatch.setattr(config.settings(), "widgets", False)
+    assert choose()._new_live is not WidgetLive
