@@ -64,7 +64,8 @@ test-notebooks: venv ## every notebook run again, its outputs compared (nbval), 
 	@for notebook in $(NOTEBOOKS:notebooks/%.ipynb=%); do \
 	  mkdir -p build/notebooks/$$notebook && cp notebooks/$$notebook.ipynb build/notebooks/$$notebook/; \
 	done
-	@$(PY) -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg \
+	@$(PARALLEL) --dist loadfile --nbval --nbval-current-env \
+	  --nbval-sanitize-with tests/notebooks/sanitize.cfg \
 	  tests/notebooks $(if $(NOTEBOOKS),build/notebooks)
 
 test-browser: venv ## the quickstart in a real JupyterLab in Chromium; screenshots in build/screenshots
