@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbpeft import stop
 from nbpeft.config import settings
+from nbpeft.rendering import plain
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -58,9 +59,11 @@ class Page:
     def tell(self) -> None:
         """Tell a page that has said hello how things stand."""
         if self.answered and self._news is not None:
-            # It is told after every cell: what can't be said now is no error of the user's.
-            with contextlib.suppress(Exception):
-                self._send({"standing": self._news()})
+            try:
+                news = self._news()
+            except Exception as error:  # noqa: BLE001  no cell is to blame: the sidebar shows it
+                news = {"problem": plain(str(error) or repr(error), one_line=True)}
+            self._send({"standing": news})
 
     def tell_run(self, run: Mapping[str, Any]) -> None:
         """Tell it how far a run is (`id`, `ended` and what else is drawn), for JSON."""

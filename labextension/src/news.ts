@@ -17,6 +17,8 @@ export type News = {
   memory: string;
   adapters: Adapter[];
   runs: Map<string, Run>;
+  /** Why the kernel can't tell more, in a line. */
+  problem: string;
 };
 
 /** What nbpeft in each kernel has told last, by the kernel's id. */
@@ -30,9 +32,15 @@ class Latest {
 
   hear(kernel: Kernel.IKernelConnection, told: any): void {
     const before = this.known.get(kernel.id);
-    const news = before ?? { attached: '', memory: '', adapters: [], runs: new Map() };
+    const news = before ?? {
+      attached: '',
+      memory: '',
+      adapters: [],
+      runs: new Map(),
+      problem: ''
+    };
     if (told?.standing) {
-      Object.assign(news, told.standing);
+      Object.assign(news, { problem: '' }, told.standing);
     }
     if (told?.run) {
       const run = told.run as Run;

@@ -71,6 +71,7 @@ class Sidebar extends Widget {
     this.list.replaceChildren(
       ...(runs.length ? [element('h3', {}, 'Running'), ...runs.map(run => this.run(run))] : []),
       element('h3', {}, 'Adapters'),
+      ...(news.problem ? [element('p', {}, news.problem)] : []),
       ...(news.adapters.length
         ? news.adapters.map(adapter => this.adapter(adapter))
         : [element('p', {}, 'None yet: %%finetune NAME --data X makes one.')])

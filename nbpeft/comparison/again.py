@@ -76,7 +76,7 @@ class Again:
         """A column more, asked every prompt. RequestError for one that is there."""
         if name in shown.columns:
             raise RequestError(f"{quoted(name)} is compared already.")
-        new = self._asked([name], self.prompts, ())
+        new = self._asked([name], self.prompts, (), shown.expected)
         return dataclasses.replace(
             shown,
             columns=(*shown.columns, name),
@@ -101,7 +101,7 @@ class Again:
 
 
 def _sum(old: Figures, new: Figures, many: int) -> Figures:
-    """Of `many` prompts and one more; what the data expected is of those that it has."""
+    """Of `many` prompts and one more, of which no answer is expected."""
     return dataclasses.replace(
         old,
         new_tokens=old.new_tokens + new.new_tokens,

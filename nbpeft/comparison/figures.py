@@ -64,6 +64,6 @@ def same_rows(records: Sequence[Record]) -> bool:
 
 
 def hits(answers: Sequence[str], expected: Sequence[str]) -> int:
-    """How many answers are as expected, but for white space."""
+    """How many answers are as expected, but for white space; '' is no answer that is expected."""
     pairs = zip(answers, expected, strict=True)
-    return sum(answer.split() == wanted.split() for answer, wanted in pairs)
+    return sum(answer.split() == wanted.split() != [] for answer, wanted in pairs)

@@ -119,7 +119,8 @@ class Comparison:
             losses = ("" if c.held_out_loss is None else nats(c.held_out_loss) for c in columns)
             rows.append(("held-out loss", *self._expected_column(""), *losses))
         if any(c.as_expected is not None for c in columns):
-            hits = (f"{c.as_expected} of {len(self.prompts)}" for c in columns)
+            known = sum(map(bool, self.expected or ()))  # a prompt that was added has none
+            hits = (f"{c.as_expected} of {known}" for c in columns)
             rows.append(("as expected", "", *hits))
         if len({c.prompt_tokens for c in columns}) > 1:
             read = (count(round(c.prompt_tokens)) for c in columns)

@@ -65,10 +65,12 @@ def let_go_one(
             _output(name, variables, shell)
         case "traceback":
             _traceback(shell)
-        case "adapter" if not session.let_go(only=name):
-            raise RequestError(
-                f"The adapter {quoted(name)} can't be spared: it is attached, or not on the shelf."
-            )
+        case "adapter":
+            if not session.let_go(only=name):
+                raise RequestError(
+                    f"The adapter {quoted(name)} can't be spared: it is attached, or not on the "
+                    "shelf."
+                )
     _collect()
     return name if kind != "traceback" else f"the traceback of {name}"
 

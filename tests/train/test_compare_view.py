@@ -97,6 +97,18 @@ def test_an_adapter_more_is_asked_all_of_it(opened):
     assert len(view.comparison.columns) == 3
 
 
+def test_what_is_expected_counts_only_where_an_answer_is(opened):
+    opened.tune("two", max_steps=8, learning_rate=1e-2, eval=0)
+    said = compared(opened.tune, ["two"], PROMPTS[:2]).answers
+    rows = [{"prompt": p, "completion": a} for p, (a,) in zip(PROMPTS, said, strict=False)]
+    view = opened(compared(opened.tune, ["base", "one"], None, data=rows))
+    click(opened, view, prompt=PROMPTS[2])
+    click(opened, view, adapter="two")
+    figures = {figure[0]: figure[1:] for figure in view.widget.table["figures"]}
+    assert figures["as expected"][0].endswith(" of 2")
+    assert figures["as expected"][2] == "2 of 2"
+
+
 def test_a_vote_is_a_row_that_dpo_takes(opened, working_folder):
     view = opened(compared(opened.tune, ["base", "one"]))
     click(opened, view, vote=[0, 1])

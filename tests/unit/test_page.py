@@ -53,7 +53,7 @@ def test_nobody_is_told_before_they_say_hello(shell):
     assert [set(news) for news in shell.told] == [{"standing"}] * 2
 
 
-def test_what_is_told_is_how_things_stand(shell, tiny_pair, monkeypatch):
+def test_what_is_told_is_how_things_stand(shell, tiny_pair, monkeypatch, capsys):
     assert now() | {"memory": ""} == {"attached": "base", "memory": "", "adapters": []}
     assert now()["memory"].endswith("B")
     model, _ = tiny_pair
@@ -68,8 +68,10 @@ def test_what_is_told_is_how_things_stand(shell, tiny_pair, monkeypatch):
     }  # fmt: skip
     assert json.dumps(news)
     monkeypatch.setattr(nbpeft.session.Session, "glance", lambda _: 1 / 0)
-    shell.run_cell("2")  # what can't be told is no error of the cell's
-    assert shell.told[-1]["standing"] is news
+    capsys.readouterr()
+    shell.run_cell("2")  # what can't be told is no error of the cell's, and is told
+    assert "Error" not in "".join(capsys.readouterr())
+    assert shell.told[-1] == {"standing": {"problem": "division by zero"}}
 
 
 def test_a_page_that_comes_in_the_middle_of_a_run_is_told_of_it(shell):

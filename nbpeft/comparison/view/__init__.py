@@ -7,6 +7,7 @@ page that has no widgets. Clicks act in the kernel's own thread, once no cell ru
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import traitlets
 from IPython.display import display, update_display
 
 from nbpeft import variables
+from nbpeft.comparison.again import Again
 from nbpeft.comparison.result import Comparison
 from nbpeft.errors import NbPeftError
 from nbpeft.rendering import Marked, plain
@@ -79,16 +81,16 @@ class View:
         self.widget.status = {"busy": False, "text": plain(said, one_line=True)}
 
     def _prompt(self, prompt: Any) -> str:
-        return self._grown("with_prompt", prompt)
+        return self._grown(Again.with_prompt, prompt)
 
     def _adapter(self, name: Any) -> str:
-        return self._grown("with_adapter", name)
+        return self._grown(Again.with_adapter, name)
 
-    def _grown(self, how: str, value: Any) -> str:
+    def _grown(self, grow: Callable[[Again, Comparison, str], Comparison], value: Any) -> str:
         again = self.comparison.again
         if again is None or not isinstance(value, str):
             return ""
-        self.comparison = getattr(again, how)(self.comparison, value)
+        self.comparison = grow(again, self.comparison, value)
         update_display(self._bundle(), raw=True, display_id=self._display_id)
         return ""
 
