@@ -39,6 +39,7 @@ _HOMES = {
     "fit": "nbpeft.api",
     "family_tree": "nbpeft.listing.family_tree",
     "finetune": "nbpeft.api",
+    "form": "nbpeft.api",
     "load_data": "nbpeft.tiny",
     "load_tiny": "nbpeft.tiny",
     "look": "nbpeft.api",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from nbpeft.api import export as export
     from nbpeft.api import finetune as finetune
     from nbpeft.api import fit as fit
+    from nbpeft.api import form as form
     from nbpeft.api import look as look
     from nbpeft.api import memory as memory
     from nbpeft.api import merge as merge

@@ -74,6 +74,13 @@ class Page:
         if self.answered:
             self._send({"run": run})
 
+    def insert(self, source: str, below: str) -> bool:
+        """Have it insert a cell; False where there is no page that could."""
+        if self.answered and self._comm is not None:
+            self._send({"insert": {"source": source, "below": below}})
+            return True
+        return False
+
     def _send(self, data: Any) -> None:
         if self._comm is not None:
             self._comm.send(data)
@@ -127,6 +134,20 @@ def _after_cell(_result: Any) -> None:
 def tell_run(run: Mapping[str, Any]) -> None:
     """Tell the page, if it has the extension, how far a run is."""
     _page.tell_run(run)
+
+
+def insert(source: str, below: str) -> bool:
+    """Have the page, if it has the extension, insert a cell below another; whether it will.
+
+    Args:
+        below: that cell's id; of none, the cell that is looked at.
+    """
+    return _page.insert(source, below)
+
+
+def tell() -> None:
+    """Tell the page how things stand, after what no cell did."""
+    _page.tell()
 
 
 def shows_widgets() -> bool:

@@ -53,6 +53,8 @@ class Bindings:
     eval: Any = None
     signals: Mapping[str, Any] = field(default_factory=dict)
     """Option -> what judges, given in Python as an object: a reward, a judge."""
+    remembered: dict[str, Any] | None = None
+    """Rows that were read and tokenized for a like request, for whoever asks again and again."""
 
 
 @dataclass(frozen=True)
@@ -240,16 +242,36 @@ def _rows(
             "hub:owner/name, or rows under data: in the body."
         )
     held_out = bindings.eval if bindings.eval is not None else request.eval
-    if held_out is not None and not isinstance(held_out, int | float):
-        held_out = data.read_mix(held_out, bindings.namespace)
-    return objective.rows(
-        data.read_mix(given, bindings.namespace),
-        tokenizer,
-        columns=request.columns,
-        eval=held_out,
-        max_length=chosen.trainer["max_length"],
-        loss_on=request.loss_on,
-    )
+    known = {} if bindings.remembered is None else bindings.remembered
+    key = _followed(request, bindings, objective, tokenizer, chosen)
+    if key not in known:
+        if held_out is not None and not isinstance(held_out, int | float):
+            held_out = data.read_mix(held_out, bindings.namespace)
+        known[key] = objective.rows(
+            data.read_mix(given, bindings.namespace),
+            tokenizer,
+            columns=request.columns,
+            eval=held_out,
+            max_length=chosen.trainer["max_length"],
+            loss_on=request.loss_on,
+        )
+    return known[key]
+
+
+def _followed(
+    request: Request, bindings: Bindings, objective: Objective, tokenizer: Any, chosen: Settings
+) -> str:
+    """What rows follow from: changes when one of these is given otherwise."""
+    words = {"data", "eval", "columns", "loss_on", "model", "from_", *objective.takes}
+    named = [bindings.namespace.get(str(name)) for name in (request.data, request.eval)]
+    live = [tokenizer, bindings.model, bindings.data, bindings.eval, *named]
+    trainer = {key: value for key, value in chosen.trainer.items() if key not in PACE}
+    told = [sorted((word, repr(getattr(request, word))) for word in words), sorted(trainer.items())]
+    return repr((objective.name, told, [id(value) for value in live]))
+
+
+PACE = {"learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size"}
+"""Fields of the trainer that change how rows are gone through, and not what they are."""
 
 
 def _notes(

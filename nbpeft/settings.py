@@ -56,6 +56,10 @@ class Settings:
     shown: tuple[Setting, ...]
     """Those that aren't the library's default, with their origin."""
 
+    def of(self, field: Field) -> Any:
+        """What a field of the two configs is set to, or what the library sets it to."""
+        return {**self.trainer, **self.method}.get(field.key, field.default)
+
 
 @dataclass(frozen=True)
 class Layer:

@@ -100,7 +100,7 @@ def split_line(
             words[word] = True
         elif equals or parts:
             text = value if equals else parts.pop(0)
-            words[word] = text if word in texts else _scalar(text)
+            words[word] = text if word in texts else scalar(text)
         else:
             near = did_you_mean(part, (f"--{flag.replace('_', '-')}" for flag in flags))
             raise RequestError(f"{_flag(word)} wants a value after it.{near}")
@@ -173,7 +173,7 @@ def _core() -> Any:
     return core
 
 
-def _scalar(text: str) -> Any:
+def scalar(text: str) -> Any:
     """A flag's value: a YAML scalar or flow list; text that isn't YAML stays text."""
     try:
         return _yaml(text, "The value")

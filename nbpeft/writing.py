@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nbpeft.cells import CONTEXT, KNOWLEDGE, LINE, OTHER, read_context
-from nbpeft.request import Request, typed
+from nbpeft.request import Request
 
 _ON_THE_LINE = ("data", "model", "tokenizer", "teacher", "method", "objective", "from")
 _PLAIN = re.compile(r"[A-Za-z0-9_./~][A-Za-z0-9_./:@,+~-]*", re.ASCII)
@@ -64,12 +64,17 @@ def _fits_the_line(value: Any) -> bool:
 def _body(words: dict[str, Any], context: Any) -> str:
     if context is None:
         return _yaml(words)
-    told = context if isinstance(context, str) else _yaml(context)
+    told = context_text(context)
     if read_context(told) != context:  # it would be read as something else than it is
         return f"{_yaml({**words, 'context': context})}\n{LINE}"
     if not words and LINE not in (line.rstrip() for line in told.split("\n")):
         return told
     return "\n".join(part for part in (_yaml(words), LINE, told) if part)
+
+
+def context_text(context: Any) -> str:
+    """A context as the body of a cell: a text as it stands, examples as YAML."""
+    return context if isinstance(context, str) else _yaml(context)
 
 
 def _yaml(value: Any) -> str:
@@ -84,7 +89,7 @@ def _yaml(value: Any) -> str:
     yaml.width = 10_000
     # No anchors, which are refused: what stands there twice is written twice.
     yaml.representer.ignore_aliases = lambda *_: True
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.representer.sort_base_mapping_type_on_output = False
     text = io.StringIO()
     yaml.dump(value, text)
     return text.getvalue().rstrip("\n")

@@ -14,7 +14,7 @@ from nbpeft.api.keeping import (
 )
 from nbpeft.api.kernel import memory
 from nbpeft.api.rows import execute_export, export, look
-from nbpeft.api.runs import distill, execute, execute_fit, finetune, fit
+from nbpeft.api.runs import distill, execute, execute_fit, finetune, fit, form, open_form
 
 __all__ = [
     "adapters",
@@ -31,9 +31,11 @@ __all__ = [
     "export",
     "finetune",
     "fit",
+    "form",
     "look",
     "memory",
     "merge",
+    "open_form",
     "rate",
     "save",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import variables
@@ -64,6 +65,42 @@ def distill(
     named, live = sorted_out(**objects)
     request = distill_call(name, {**words, **named})
     return execute(request, Bindings(namespace=variables.namespace(), signals=signals, **live))
+
+
+def form(
+    name: str | None = None, data: Any = None, *, model: Any = None, tokenizer: Any = None,
+    eval: Any = None, **words: Any,
+) -> None:  # fmt: skip
+    """Open a form that asks for a run; the twin of `%finetune` with no arguments.
+
+    All words are those of `finetune`, and stand in the form's fields. As they change it shows what
+    the run would come to; it runs it, or gives the equal cell or the plain script. Raises
+    RequestError for a word that can't be; without a notebook it prints what to type instead.
+    """
+    from nbpeft.forms.door import NAME
+    from nbpeft.typed import from_call
+
+    objects = {"data": data, "model": model, "tokenizer": tokenizer, "eval": eval}
+    held = {id(value): name for name, value in variables.namespace().items()}
+    given = {word: held.get(id(value), value) for word, value in objects.items()}
+    named, live = sorted_out(**given)
+    words, signals = _signals(words)
+    request = from_call(name or NAME, {**words, **named})
+    open_form(request, live={**live, "signals": signals})
+
+
+def open_form(
+    request: Request, *, rows: Sequence[Any] | None = None, live: Mapping[str, Any] | None = None
+) -> None:
+    """Open the form with what was asked; every front door ends here.
+
+    Args:
+        rows: inline rows of a cell.
+        live: objects that have no name.
+    """
+    from nbpeft.forms import show
+
+    show(dataclasses.replace(request, form=False), execute, rows=rows, live=live)
 
 
 def execute(request: Request, bindings: Any) -> Run:

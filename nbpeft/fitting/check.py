@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from nbpeft.prepare import Prepared
 
 
-def measured(ready: Prepared) -> Fit:
+def measured(ready: Prepared, *, remedies: bool = True) -> Fit:
     """Whether a prepared run fits; nothing is changed and nothing allocated.
+
+    Args:
+        remedies: whether to look what would fit where it doesn't, which takes a trace for each.
 
     Raises:
         RunError: an operation can't be traced.
     """
     try:
-        return _measured(ready)
+        return _measured(ready, remedies=remedies)
     except NbPeftError:
         raise
     except Exception as error:  # whatever torch or a model raises without values
@@ -32,7 +35,7 @@ def measured(ready: Prepared) -> Fit:
         ) from error
 
 
-def _measured(ready: Prepared) -> Fit:
+def _measured(ready: Prepared, *, remedies: bool) -> Fit:
     from nbpeft.fitting.batch import lengths
     from nbpeft.fitting.remedies import remedy_for
     from nbpeft.fitting.skeleton import bytes_of
@@ -51,7 +54,7 @@ def _measured(ready: Prepared) -> Fit:
     if not fit.fits and fit.traced.copies:
         step = dataclasses.replace(step, lean=True)
         fit = dataclasses.replace(fit, traced=forecast(step), lean=True)
-    if fit.fits or ready.resumed is not None:  # a run is finished as it was begun
+    if fit.fits or not remedies or ready.resumed is not None:  # it is finished as it was begun
         return fit
     return dataclasses.replace(fit, remedy=remedy_for(step, fit))
 

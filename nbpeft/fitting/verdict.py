@@ -66,17 +66,22 @@ class Fit:
     @property
     def line(self) -> str:
         """Why it doesn't fit, and what does, in one line."""
-        where = "" if self.device == "cpu" else f" on {self.device}"
-        short = (
-            f"{self.subject} would take {bytes_size(self.needed)} of memory beside the model, and "
-            f"{bytes_size(self.free)} is free{where}"
-        )
+        short = self.shortage
         off = "(--fit off tries it all the same)"
         if self.remedy is None:
             return f"{short}; no smaller setting fits either: take a smaller model {off}."
         return (
             f"{short}; type {self.remedy.typed}, which takes {bytes_size(self.remedy.needed)}"
             f"{self.remedy.cost}, or --auto to have that done {off}."
+        )
+
+    @property
+    def shortage(self) -> str:
+        """What it takes, and what there is."""
+        where = "" if self.device == "cpu" else f" on {self.device}"
+        return (
+            f"{self.subject} would take {bytes_size(self.needed)} of memory beside the model, and "
+            f"{bytes_size(self.free)} is free{where}"
         )
 
     def table(self) -> Table:

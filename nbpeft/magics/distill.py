@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from nbpeft import api, variables
-from nbpeft.cells import distill_cell
+from nbpeft.cells import CONTEXT, distill_cell
+from nbpeft.forms.door import NAME
 from nbpeft.magics.help import distill_help
 from nbpeft.prepare import Bindings
+from nbpeft.request import Request
 
 
 def distill(line: str, cell: str = "") -> None:
+    if line.strip() in ("", "--form") and not cell:
+        api.open_form(Request(NAME, objective=CONTEXT))
+        return
     request, rows = distill_cell(line, cell)
-    api.execute(request, Bindings(namespace=variables.namespace(), data=rows))
+    if request.form:
+        api.open_form(request, rows=rows)
+    else:
+        api.execute(request, Bindings(namespace=variables.namespace(), data=rows))
 
 
 distill.__doc__ = distill_help()

@@ -12,7 +12,7 @@ from nbpeft.rendering.figure import WIDTH
 from nbpeft.rendering.histogram import histogram_png
 from nbpeft.rendering.marked import Marked, Span, differences, light
 from nbpeft.rendering.numbers import bytes_size, count, duration, figure, nats, percent
-from nbpeft.rendering.plans import plan_table, setting_text
+from nbpeft.rendering.plans import plan_figures, plan_table, setting_text
 from nbpeft.rendering.sparkline import curve_html
 from nbpeft.rendering.table import Align, Table
 from nbpeft.rendering.tokens import Gap, Token, TokenRow, tokens_html, tokens_text
@@ -44,6 +44,7 @@ __all__ = [
     "nats",
     "percent",
     "plain",
+    "plan_figures",
     "plan_table",
     "setting_text",
     "thin",

@@ -16,7 +16,7 @@ def plan_table(plan: Plan) -> Table:
     return Table(
         title=f"plan for {plan.name}@{plan.version}: {plan.method}, {plan.objective}, {plan.model}",
         header=("", "value", "from"),
-        rows=(*_figures(plan), *heading, *settings),
+        rows=(*plan_figures(plan), *heading, *settings),
         notes=plan.notes,
     )
 
@@ -49,7 +49,7 @@ def _steps(plan: Plan) -> str:
     return f"as many as fit into {plan.budget}{most}"
 
 
-def _figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
+def plan_figures(plan: Plan) -> tuple[tuple[str, str, str], ...]:
     trained = percent(100 * plan.trained_tokens / max(1, plan.tokens))
     held_out = f"{count(plan.held_out_rows)} held out" if plan.held_out_rows else "none held out"
     parameters = f"{count(plan.trainable_parameters)} of {count(plan.total_parameters)}"

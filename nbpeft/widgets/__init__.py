@@ -5,7 +5,8 @@ A notebook that is opened later has no widgets. So nothing that is to stay stand
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,38 @@ def later() -> Later | None:
     if shell is None or not shell.has_trait("kernel"):
         return None
     return shell.kernel.io_loop.add_callback  # type: ignore[no-any-return]
+
+
+class Cell:
+    """A cell that once ran: `with cell():` what is shown and printed comes below it.
+
+    Output goes to the cell whose message is the parent
+    (https://jupyter-client.readthedocs.io/en/stable/messaging.html#parent-header); frontends go on
+    listening for as long as the cell isn't run again.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._parent = shell.get_parent()
+
+    @property
+    def name(self) -> str:
+        """What the frontend calls it; '' where it doesn't say."""
+        return str(self._parent.get("metadata", {}).get("cellId", ""))
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """What happens inside is shown below the cell."""
+        before = self._shell.get_parent()
+        self._shell.set_parent(self._parent)
+        try:
+            yield
+        finally:
+            self._shell.set_parent(before)
+
+
+def this_cell() -> Cell:
+    """The cell that runs now."""
+    from IPython.core.getipython import get_ipython
+
+    return Cell(get_ipython())

@@ -114,5 +114,27 @@ def test_memory_is_let_go_by_a_click_on_them(kernel):
     assert kernel.value("'big' in globals()") is False
 
 
+def test_the_form_runs_on_them(kernel, working_folder):
+    kernel.run("%load_ext nbpeft")
+    kernel.run(SETUP)
+    kernel.run("import ipywidgets\nwidgets = ipywidgets.Widget.widgets")
+    (form,) = kernel.displays("%finetune")
+    view = form["application/vnd.jupyter.widget-view+json"]
+    assert kernel.value(f"widgets[{view['model_id']!r}]._model_name") == "VBoxModel"
+    of = "next(w for w in widgets.values() if getattr(w, 'description', '') == {!r})"
+    for word, text in {"name": "pirate", "data": "chats", "max steps": "2", "rank": "4"}.items():
+        kernel.run(f"{of.format(word)}.value = {text!r}")
+    texts = "[w.value for w in widgets.values() if w._model_name == 'HTMLModel']"
+    assert kernel.value(f"any('61,440 of 1,410,688' in text for text in {texts})")
+    kernel.run(f"{of.format('Insert cell')}.click()")
+    written = "[w.value for w in widgets.values() if w._model_name == 'TextareaModel']"
+    cell = "%%finetune pirate --data chats\nmax_steps: 2\nrank: 4"
+    assert kernel.value(written) == [cell], "Colab has no page that inserts it"
+    kernel.run(f"{of.format('Run')}.click()")
+    assert kernel.value("'pirate' in __import__('nbpeft').adapters()")
+    kernel.run(cell)
+    assert kernel.value("__import__('nbpeft').adapters()['pirate'].version") == 2
+
+
 def test_completion_is_the_same_on_them(kernel):
     check(kernel)

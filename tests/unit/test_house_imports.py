@@ -25,6 +25,7 @@ LAYERS = (
         "rendering",
         "architectures",
         "room",
+        "writing",
     },
     {
         "guard",
@@ -71,7 +72,7 @@ LAYERS = (
         "surrounding",
         "variables",
     },
-    {"views", "magics", "api"},
+    {"views", "magics", "api", "forms"},
 )
 # The four questions are answered apart (DESIGN). A type of another's contract may be named for
 # the type checker, `nbpeft.methods.Method` say; one of its entries may not.
