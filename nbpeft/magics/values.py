@@ -120,7 +120,7 @@ def _values(cursor: Cursor, fragment: str, variables: Mapping[str, Any]) -> Iter
         kind, default = _CHOICES[word]
         for choice in typing.get_args(kind):
             yield Offer(choice, "choice", "the default" if choice == default else "")
-    elif word in ("attach", "resume", "dry_run", "in_place", "none", "auto"):
+    elif word in ("attach", "resume", "dry_run", "form", "in_place", "none", "auto"):
         yield from _booleans(default=False)
     elif cursor.magic in (*RUNS, "peft_attach"):
         yield from _of_setting(cursor, variables)

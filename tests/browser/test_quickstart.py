@@ -29,15 +29,20 @@ def test_markup_in_rows_prompts_and_answers_stays_text(lab):
         "%load_ext nbpeft\n"
         "from nbpeft.tiny import load_tiny\n"
         "model, tokenizer = load_tiny()\n"
-        f"rows = [dict(prompt={EVIL!r}, completion={EVIL!r})] * 8",
+        f"rows = [dict(prompt={EVIL!r}, completion={EVIL!r})] * 8\n"
+        f"classes = [dict(text={EVIL!r} + str(n), label=[{EVIL!r}, 'b'][n % 2]) for n in range(20)]",
         "%%finetune planted\ndata: rows\nmax_steps: 2",
         f"%%peft_compare base planted\n{EVIL}",
+        "%%finetune told --objective classify\ndata: classes\nmax_steps: 2\neval: 8",
+        "%finetune told --objective classify --data classes --form",
     ]
     lab.open(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]))
     lab.run_all()
 
     assert lab.errors() == []
     expect(comparison(lab)).to_contain_text(EVIL)
+    form = lab.panel.locator(".jp-Cell").nth(4)
+    expect(form.get_by_text(EVIL[:20]).first).to_be_visible(timeout=20_000)  # a row, token by token
     assert lab.page.evaluate("window.planted") is None
     lab.screenshot("markup")
 
