@@ -32,10 +32,12 @@ _HOMES = {
     "adapters": "nbpeft.api",
     "attach": "nbpeft.api",
     "compare": "nbpeft.api",
+    "delete": "nbpeft.api",
     "describe": "nbpeft.api",
     "distill": "nbpeft.api",
     "evaluate": "nbpeft.api",
     "export": "nbpeft.api",
+    "export_adapter": "nbpeft.api",
     "fit": "nbpeft.api",
     "family_tree": "nbpeft.listing.family_tree",
     "finetune": "nbpeft.api",
@@ -48,6 +50,7 @@ _HOMES = {
     "merge": "nbpeft.api",
     "predict": "nbpeft.scoring.doors",
     "rate": "nbpeft.api",
+    "rename": "nbpeft.api",
     "save": "nbpeft.api",
     "score": "nbpeft.scoring.doors",
 }
@@ -60,10 +63,12 @@ if TYPE_CHECKING:
     from nbpeft.api import adapters as adapters
     from nbpeft.api import attach as attach
     from nbpeft.api import compare as compare
+    from nbpeft.api import delete as delete
     from nbpeft.api import describe as describe
     from nbpeft.api import distill as distill
     from nbpeft.api import evaluate as evaluate
     from nbpeft.api import export as export
+    from nbpeft.api import export_adapter as export_adapter
     from nbpeft.api import finetune as finetune
     from nbpeft.api import fit as fit
     from nbpeft.api import form as form
@@ -71,6 +76,7 @@ if TYPE_CHECKING:
     from nbpeft.api import memory as memory
     from nbpeft.api import merge as merge
     from nbpeft.api import rate as rate
+    from nbpeft.api import rename as rename
     from nbpeft.api import save as save
     from nbpeft.listing.family_tree import family_tree as family_tree
     from nbpeft.scoring.doors import predict as predict

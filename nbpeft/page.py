@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import stop
@@ -42,7 +43,7 @@ class Page:
         """
         self._news = news
         for word, act in self._acts.items():
-            kernel.control_handlers[f"{NAME}_{word}"] = _answering(kernel, word, act)
+            kernel.control_handlers[f"{NAME}_{word}"] = self._answering(kernel, word, act)
         with contextlib.suppress(ImportError):
             from comm import create_comm
 
@@ -81,9 +82,19 @@ class Page:
             return True
         return False
 
+    def tell_file(self, path: Path, size: int) -> None:
+        """Tell it of a file for the user to take away; where it lies from the notebook's folder."""
+        if self.answered and path.is_relative_to(Path.cwd()):
+            self._send({"file": {"path": path.relative_to(Path.cwd()).as_posix(), "size": size}})
+
     def _send(self, data: Any) -> None:
         if self._comm is not None:
             self._comm.send(data)
+
+    @property
+    def comm_id(self) -> str | None:
+        """The comm's name; None where there is none."""
+        return None if self._comm is None else str(self._comm.comm_id)
 
     @property
     def _acts(self) -> dict[str, Callable[[Any], bool]]:
@@ -100,6 +111,21 @@ class Page:
     def _stop(self, content: Any) -> bool:
         run = content.get("run")
         return isinstance(run, str) and stop.ask(run)
+
+    def _answering(self, kernel: Any, word: str, act: Callable[[Any], bool]) -> Any:
+        """A handler of a control message as ipykernel calls it.
+
+        The reply says whether it could act, and which comm a page that was loaded meanwhile finds
+        the news on: comms are asked for on the shell's channel, where a cell may run.
+        """
+
+        def handler(stream: Any, identity: Any, parent: Any) -> None:
+            done = act(parent["content"])
+            content = {"status": "ok", "done": done, "comm": self.comm_id}
+            kind = f"{NAME}_{word}_reply"
+            kernel.session.send(stream, kind, content, parent=parent, ident=identity)
+
+        return handler
 
 
 _page = Page()
@@ -150,6 +176,11 @@ def tell() -> None:
     _page.tell()
 
 
+def tell_file(path: Path, size: int) -> None:
+    """Tell the page of a file that a user would take away, and its size in bytes."""
+    _page.tell_file(path, size)
+
+
 def shows_widgets() -> bool:
     """Whether a widget is wanted and sure to be shown: by a page with the extension, or VS Code."""
     from IPython.core.getipython import get_ipython
@@ -158,14 +189,3 @@ def shows_widgets() -> bool:
         return False
     shell: Any = get_ipython()
     return _page.answered or (shell is not None and "__vsc_ipynb_file__" in shell.user_ns)
-
-
-def _answering(kernel: Any, word: str, act: Callable[[Any], bool]) -> Any:
-    """A handler of a control message as ipykernel calls it; the reply says whether it could act."""
-
-    def handler(stream: Any, identity: Any, parent: Any) -> None:
-        content = {"status": "ok", "done": act(parent["content"])}
-        kind = f"{NAME}_{word}_reply"
-        kernel.session.send(stream, kind, content, parent=parent, ident=identity)
-
-    return handler

@@ -6,10 +6,13 @@ from nbpeft.api.asking import compare, evaluate, rate
 from nbpeft.api.keeping import (
     adapters,
     attach,
+    delete,
     describe,
     execute_attach,
     execute_merge,
+    export_adapter,
     merge,
+    rename,
     save,
 )
 from nbpeft.api.kernel import memory
@@ -20,6 +23,7 @@ __all__ = [
     "adapters",
     "attach",
     "compare",
+    "delete",
     "describe",
     "distill",
     "evaluate",
@@ -29,6 +33,7 @@ __all__ = [
     "execute_fit",
     "execute_merge",
     "export",
+    "export_adapter",
     "finetune",
     "fit",
     "form",
@@ -37,5 +42,6 @@ __all__ = [
     "merge",
     "open_form",
     "rate",
+    "rename",
     "save",
 ]

@@ -1,8 +1,9 @@
-"""Adapters: to attach, list, describe, save and merge them."""
+"""Adapters: to attach, list, describe, save and merge them; to rename, delete and export them."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft import variables
@@ -83,11 +84,12 @@ def describe(name: str, *, model: Any = None, tokenizer: Any = None) -> Descript
     """
     from nbpeft.listing.one import describe as describe_
     from nbpeft.session import current
-    from nbpeft.session.models import models_in
 
     session = current()
-    for value in [model] if model is not None else models_in(variables.namespace()).values():
-        handle_of(value)  # so that the session knows it
+    if model is None:
+        _meet_models()
+    else:
+        handle_of(model)
     record, handle = session.find(name)
     return describe_(session, record, handle, tokenizer_if_known(tokenizer))
 
@@ -134,3 +136,69 @@ def execute_merge(asked: MergeRequest, model: Any = None, tokenizer: Any = None)
     done = merge_(current(), handle, asked, tokenizer)
     print(f"[nbpeft] merged: {done.line()}")  # noqa: T201  the answer
     return done
+
+
+def rename(name: str, to: str) -> None:
+    """Call adapter `name`, with all its versions, `to`; the twin of `%peft_adapters NAME --rename`.
+
+    What is attached stays attached. What is kept beside it (a teacher's targets, the rows of a
+    chain) and what a chain trained beside it (NAME-sft, NAME-labels) goes along, and adapters that
+    went on from it say so under its new name. Raises AdapterError for a name that isn't there, that
+    can't be one, or that is taken; nothing is changed then.
+    """
+    from nbpeft.session import current
+    from nbpeft.upkeep import rename as rename_
+
+    _meet_models()
+    for old, new in rename_(current(), name, to).items():
+        print(f"[nbpeft] renamed: {old} is {new} from now on")  # noqa: T201  the answer
+
+
+def delete(name: str) -> None:
+    """Delete adapter NAME, all its versions, or NAME@VERSION; as `%peft_adapters NAME --delete`.
+
+    It is gone from the disk and from memory, with what is kept beside it. One that is attached is
+    refused; adapters that went on from it keep loading. Raises AdapterError for a name that isn't
+    there.
+    """
+    from nbpeft.errors import listed
+    from nbpeft.session import current
+    from nbpeft.upkeep import delete as delete_
+
+    _meet_models()
+    gone = delete_(current(), name) or [f"{name}, a run that came to no end"]
+    print(f"[nbpeft] deleted: {listed(gone)}")  # noqa: T201  the answer
+
+
+def export_adapter(name: str, to: str | os.PathLike[str] | None = None) -> Path:
+    """Write adapter NAME or NAME@VERSION as one zip to take away; the twin of `%peft_export`.
+
+    Unzipped, it is a folder that plain `PeftModel.from_pretrained` loads, or `nbpeft.attach` where
+    PEFT has no format for it: safetensors and JSON alone, among them nbpeft's record, with its
+    settings, figures and a few prompts of its data. `to` is a file that isn't there yet, by default
+    NAME.zip in the working directory. Returns its path. Raises AdapterError for a name that isn't
+    on the shelf, RequestError for a file that isn't free, RunError where it can't be written.
+
+    (`nbpeft.export` writes data, for hosted services.)
+    """
+    from nbpeft import page
+    from nbpeft.errors import quoted
+    from nbpeft.rendering import bytes_size
+    from nbpeft.session import current
+    from nbpeft.upkeep import pack
+
+    _meet_models()
+    record, path = pack(current(), name, None if to is None else os.fspath(to))
+    size = path.stat().st_size
+    page.tell_file(path, size)
+    told = f"{record.label} to {quoted(str(path), 200)}, {bytes_size(size)}"
+    print(f"[nbpeft] exported: {told}")  # noqa: T201  the answer
+    return path
+
+
+def _meet_models() -> None:
+    """Let the session know the kernel's models, and so the adapters of the user's PeftModels."""
+    from nbpeft.session.models import models_in
+
+    for value in models_in(variables.namespace()).values():
+        handle_of(value)

@@ -43,7 +43,7 @@ def let_go(
             _traceback(shell)
             gone.append(f"the traceback of {holder.name}")
     gone += [f"{label} (it is on the shelf)" for label in session.let_go()]
-    _collect()
+    collect()
     return gone
 
 
@@ -71,7 +71,7 @@ def let_go_one(
                     f"The adapter {quoted(name)} can't be spared: it is attached, or not on the "
                     "shelf."
                 )
-    _collect()
+    collect()
     return name if kind != "traceback" else f"the traceback of {name}"
 
 
@@ -128,7 +128,7 @@ def _traceback(shell: Any) -> None:
             result.error_in_exec = result.error_before_exec = None
 
 
-def _collect() -> None:
+def collect() -> None:
     """What nobody holds any more goes back to the system."""
     import torch
 

@@ -18,7 +18,8 @@ MOST = 100
 def now() -> dict[str, Any]:
     """What the models answer as, the memory in use (of the GPU, or of this process), the adapters.
 
-    Plain values for JSON, every text made safe; only the newest version of each name.
+    Plain values for JSON, every text made safe; only the newest version of each name. `own` are
+    nbpeft's, which can be renamed and deleted; those of a user's PeftModel can't.
     """
     known = session.current()
     attached = known.attached()
@@ -33,6 +34,8 @@ def now() -> dict[str, Any]:
                 "name": record.name,
                 "about": _safe(_about(record)),
                 "attached": record.label in adapters.attached,
+                "versions": sum(record.name == other.name for other in adapters.values()),
+                "own": record.version > 0,
             }
             for record in newest[:MOST]
         ],

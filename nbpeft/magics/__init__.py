@@ -12,6 +12,7 @@ from nbpeft.magics.attach import peft_attach
 from nbpeft.magics.compare import peft_compare
 from nbpeft.magics.data import peft_data
 from nbpeft.magics.distill import distill
+from nbpeft.magics.export import peft_export
 from nbpeft.magics.finetune import finetune
 from nbpeft.magics.fit import peft_fit
 from nbpeft.magics.memory import peft_memory
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LINE: tuple[Callable[..., Any], ...] = (
     peft_adapters,
     peft_data,
+    peft_export,
     peft_memory,
     peft_merge,
 )

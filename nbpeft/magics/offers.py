@@ -62,7 +62,7 @@ def offers(
     return values(cursor, variables)
 
 
-OF_ONE = ("peft_attach", "peft_adapters", "peft_merge", "peft_score")
+OF_ONE = ("peft_attach", "peft_adapters", "peft_export", "peft_merge", "peft_score")
 """Magics that take the name of one adapter."""
 
 

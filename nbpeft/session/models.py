@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import weakref
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,16 @@ class Handle:
         """Take in a mount that was built over the base in that state."""
         mount.state = state
         self.mounts[label] = mount
+
+    def relabel(self, renamed: Callable[[str], str]) -> None:
+        """Adapters have other names from now on; what is attached stays so."""
+
+        def new(label: str) -> str:
+            return label if label in self.adopted else renamed(label)
+
+        self.mounts = {new(label): mount for label, mount in self.mounts.items()}
+        self.heads = {new(label): head for label, head in self.heads.items()}
+        self.attached = self.attached and new(self.attached)
 
     def attach(self, label: str | None, *, in_place: bool = False) -> None:
         """Answer as the mount called `label` from now on, or as the bare base.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from nbpeft.errors import AdapterError, quoted
 
@@ -40,3 +41,14 @@ def split_label(label: str) -> tuple[str, int | None]:
             f"{quoted(label)} names no version: type NAME or NAME@1, a number after the @."
         )
     return check_name(name), int(version) if at else None
+
+
+def relabelled(label: str, names: Mapping[str, str]) -> str:
+    """A label with the new names of adapters in place of the old, in sums and cuts, too.
+
+    'pirate@2+poet@1' -> 'corsair@2+poet@1'; the 4 of 'pirate@3:4' is a rank, and no name.
+    """
+    return "+".join(
+        re.sub(r"^[^@:]+", lambda found: names.get(found[0], found[0]), part)
+        for part in label.split("+")
+    )

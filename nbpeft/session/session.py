@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from nbpeft.methods._stored import entry
 from nbpeft.rendering import duration
 from nbpeft.session.derived import Derived, is_derived
 from nbpeft.session.models import Handle, notebook, rebind, root_of
-from nbpeft.session.names import split_label
+from nbpeft.session.names import relabelled, split_label
 from nbpeft.session.recipe import Recipe
 from nbpeft.session.record import Record
 from nbpeft.session.shelf import Shelf
@@ -316,6 +316,36 @@ class Session:
             trainable_parameters=mount.trainable_parameters,
             total_parameters=handle.total_parameters,
         )
+
+    def unsaved(self, name: str) -> list[Record]:
+        """The versions of an adapter that are in this kernel only."""
+        return [record for record in self._unsaved.values() if record.name == name]
+
+    def relabel(self, names: Mapping[str, str]) -> None:
+        """Adapters have other names from now on; what is attached stays so."""
+
+        def new(label: str) -> str:
+            return relabelled(label, names)
+
+        for kept in (self._unsaved, self._derived):
+            records = [
+                replace(r, name=new(r.name), parent=r.parent and new(r.parent))
+                for r in kept.values()
+            ]
+            kept.clear()
+            kept.update((record.label, record) for record in records)
+        for handle in self._handles:
+            handle.relabel(new)
+
+    def forget(self, labels: Iterable[str]) -> bool:
+        """Drop what is gone for good, nothing of it attached; whether any was in memory."""
+        held = False
+        for label in labels:
+            self._unsaved.pop(label, None)
+            for handle in self._handles:
+                handle.heads.pop(label, None)
+                held |= handle.mounts.pop(label, None) is not None
+        return held
 
     def let_go(self, only: str | None = None) -> list[str]:
         """Drop what can be spared, or of that the adapter `only`, from memory; the labels.

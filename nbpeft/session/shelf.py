@@ -16,10 +16,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nbpeft.errors import AdapterError, did_you_mean, listed, quoted
 from nbpeft.session.names import check_name, split_label
 from nbpeft.session.record import Record, is_newer
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 RECORD = "nbpeft.json"
 RESUME = "resume"
@@ -242,16 +246,26 @@ def _lock(home: Path) -> Iterator[None]:
 
     lock = FileLock(home / ".lock")
     try:
-        lock.acquire(timeout=PATIENCE)
+        _acquire(lock, home, PATIENCE)
     except Timeout:
         where = quoted(str(home), 200)
         print(f"[nbpeft] waiting: another kernel is writing an adapter into {where}")  # noqa: T201
-        lock.acquire()
+        _acquire(lock, home, -1)
     try:
+        home.mkdir(parents=True, exist_ok=True)
         _sweep(home)
         yield
     finally:
         lock.release()
+
+
+def _acquire(lock: FileLock, home: Path, timeout: float) -> None:
+    """Also where the folder is renamed or deleted by whoever has the lock."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            home.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=timeout)
+            return
 
 
 def _sweep(home: Path) -> None:

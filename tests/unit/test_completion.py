@@ -191,7 +191,10 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%peft_attach n --method prompt --num-v|", ["--num-virtual-tokens"]),
         ("%%peft_attach n --method prompt\nnum_v|", ["num_virtual_tokens: "]),
         ("%%peft_attach n --method lora\nlearn|", []),
-        ("%peft_adapters |", ["pirate", "pirate@1", "--model", "--tokenizer"]),
+        (
+            "%peft_adapters |",
+            ["pirate", "pirate@1", "--rename", "--delete", "--model", "--tokenizer"],
+        ),
         ("%peft_fit --data c|", ["chats"]),
         ("%peft_fit --method lo|", ["lora", "lora8"]),
         ("%peft_fit --use-do|", ["--use-dora"]),

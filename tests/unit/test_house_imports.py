@@ -70,6 +70,7 @@ LAYERS = (
         "attaching",
         "standing",
         "surrounding",
+        "upkeep",
         "variables",
     },
     {"views", "magics", "api", "forms"},

@@ -11,7 +11,7 @@ from nbpeft.places import places
 from nbpeft.request import options
 
 CELL = {"finetune", "peft_attach", "peft_compare", "peft_fit", "peft_rate"}
-LINE = CELL | {"peft_adapters", "peft_data", "peft_memory", "peft_merge"}
+LINE = CELL | {"peft_adapters", "peft_data", "peft_export", "peft_memory", "peft_merge"}
 
 
 @pytest.fixture

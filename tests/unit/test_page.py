@@ -24,6 +24,8 @@ def shell(monkeypatch):
     told = []
 
     class Comm:
+        comm_id = "c0"
+
         def send(self, data):
             told.append(data)
 
@@ -45,6 +47,26 @@ def hello(shell):
     shell.kernel.control_handlers["nbpeft_hello"]("stream", "who", {"content": {}})
 
 
+def test_hello_is_answered_with_the_comm_s_id(shell):
+    """So that a page that was loaded anew finds it while a cell runs."""
+    hello(shell)
+    _, kind, content, _ = shell.kernel.replies[-1]
+    assert kind == "nbpeft_hello_reply"
+    assert content == {"status": "ok", "done": True, "comm": "c0"}
+    page.closed(shell)
+    assert page._page.comm_id is None
+
+
+def test_a_file_to_take_away_is_told_by_its_place_from_the_notebook(shell, working_folder):
+    page.tell_file(working_folder / "pirate.zip", 9)
+    assert shell.told == []
+    hello(shell)
+    page.tell_file(working_folder / "a b" / "pirate.zip", 9)
+    assert shell.told[-1] == {"file": {"path": "a b/pirate.zip", "size": 9}}
+    page.tell_file(working_folder.parent / "pirate.zip", 9)  # the page can't reach it
+    assert len(shell.told) == 2
+
+
 def test_nobody_is_told_before_they_say_hello(shell):
     shell.run_cell("1")
     assert shell.told == []
@@ -63,9 +85,10 @@ def test_what_is_told_is_how_things_stand(shell, tiny_pair, monkeypatch, capsys)
     shell.run_cell("1")
     news = shell.told[-1]["standing"]
     assert news["attached"] == "other@1"
-    assert {a["name"]: (a["about"], a["attached"]) for a in news["adapters"]} == {
-        "fresh": ("by hand · lora", False), "other": ("by hand · ia3", True),
-    }  # fmt: skip
+    assert {a.pop("name"): a for a in news["adapters"]} == {
+        "fresh": {"about": "by hand · lora", "attached": False, "versions": 1, "own": True},
+        "other": {"about": "by hand · ia3", "attached": True, "versions": 1, "own": True},
+    }
     assert json.dumps(news)
     monkeypatch.setattr(nbpeft.session.Session, "glance", lambda _: 1 / 0)
     capsys.readouterr()
