@@ -5,9 +5,11 @@ import { Menu } from '@lumino/widgets';
 
 const LOAD = '%load_ext nbpeft';
 
-/** What can be begun with a click: a command's id, what it is called, and its cell. */
-const CELLS: ReadonlyArray<readonly [id: string, label: string, source: string]> = [
+/** What can be begun with a click: a command's id, what it is called, its cell, whether it is run. */
+const CELLS: ReadonlyArray<readonly [id: string, label: string, source: string, run?: boolean]> = [
   ['model', 'The embedded model and its chats', 'import nbpeft\n\nmodel, tokenizer = nbpeft.load_tiny()\nchats = nbpeft.load_data("pirate")'],
+  ['form', 'Tune with a form: %finetune', '%finetune', true],
+  ['distill-form', 'Distill with a form: %distill', '%distill', true],
   ['finetune', 'Tune the model: %%finetune', '%%finetune pirate --data tiny:pirate\nepochs: 1\nlearning_rate: 1e-3'],
   ['distill', 'Learn a context: %%distill', '%%distill brief --prompts tiny:questions\nmax_steps: 20\n---\nAnswer like a pirate.'],
   ['data', 'Look at data: %peft_data', '%peft_data tiny:pirate'],
@@ -25,13 +27,16 @@ export function offerCells(
   palette: ICommandPalette | null
 ): void {
   const menu = new Menu({ commands: app.commands });
-  for (const [id, label, source] of CELLS) {
+  for (const [id, label, source, run] of CELLS) {
     const command = `nbpeft:insert-${id}`;
     app.commands.addCommand(command, {
       label,
-      caption: `Insert a cell below: ${source.split('\n')[0]}`,
+      caption: `Insert a cell below${run ? ' and run it' : ''}: ${source.split('\n')[0]}`,
       isEnabled: () => notebooks.currentWidget !== null,
-      execute: () => notebooks.currentWidget && insert(notebooks.currentWidget, source)
+      execute: () => {
+        const panel = notebooks.currentWidget;
+        return panel && (run ? insertAndRun(panel, source) : insert(panel, source));
+      }
     });
     menu.addItem({ command });
     palette?.addItem({ command, category: 'nbpeft' });
@@ -54,12 +59,24 @@ export function offerCells(
 
 /** Below the cell that is looked at; and before it what loads nbpeft, where no cell does. */
 export function insert(panel: NotebookPanel, source: string): void {
-  const notebook = panel.content;
-  const sources = [...(notebook.model?.cells ?? [])].map(cell => cell.sharedModel.getSource());
-  if (!sources.some(text => text.includes(LOAD))) {
+  if (!loads(panel)) {
     add(panel, LOAD);
   }
   add(panel, source);
+}
+
+/** The same, and run. */
+export function insertAndRun(panel: NotebookPanel, source: string): void {
+  for (const text of loads(panel) ? [source] : [LOAD, source]) {
+    add(panel, text);
+    void NotebookActions.run(panel.content, panel.sessionContext);
+  }
+}
+
+/** Whether a cell loads nbpeft. */
+function loads(panel: NotebookPanel): boolean {
+  const cells = [...(panel.content.model?.cells ?? [])];
+  return cells.some(cell => cell.sharedModel.getSource().includes(LOAD));
 }
 
 /** Into the cell that is looked at if that is empty, else into a new one below. */

@@ -3,12 +3,12 @@ import { Kernel, KernelMessage } from '@jupyterlab/services';
 /** What nbpeft reads on the control channel, also while a cell runs (nbpeft/page.py). */
 export type Message = 'nbpeft_hello' | 'nbpeft_stop';
 
-/** Send it; true once the kernel has answered. */
+/** Send it; what the kernel answers. One that knows nothing of it never does. */
 export async function control(
   kernel: Kernel.IKernelConnection,
   msgType: Message,
   content: Record<string, string> = {}
-): Promise<true> {
+): Promise<{ comm?: string | null }> {
   const message = KernelMessage.createMessage({
     msgType,
     channel: 'control',
@@ -16,6 +16,6 @@ export async function control(
     username: kernel.username,
     content
   } as any) as any; // services knows the types of messages that it defines itself
-  await kernel.sendControlMessage(message, true, true).done;
-  return true;
+  const reply = await kernel.sendControlMessage(message, true, true).done;
+  return (reply?.content ?? {}) as any;
 }

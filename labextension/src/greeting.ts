@@ -6,6 +6,7 @@ import { latest } from './news';
 
 /** The comm target that `%load_ext nbpeft` opens (nbpeft/page.py). */
 const TARGET = 'nbpeft';
+const PATIENCE = 1000; // milliseconds in which a kernel that is free says which comms are open
 
 /**
  * Answer nbpeft in whichever kernel the notebook has: a page that answers shows its widgets.
@@ -26,20 +27,41 @@ export function greet(session: ISessionContext): void {
         latest.forget(kernel);
       }
     });
-    void meetAgain(kernel);
+    void meetAgain(kernel, () => {
+      const specs = session.specsManager.specs?.kernelspecs;
+      return specs?.[kernel.name]?.language === 'python';
+    });
   };
   session.kernelChanged.connect((_, change) => meet(change.newValue));
   meet(session.session?.kernel);
 }
 
-/** A page that was loaded anew asks whether nbpeft opened its comm to the one before. */
-async function meetAgain(kernel: Kernel.IKernelConnection): Promise<void> {
-  const { content } = await kernel.requestCommInfo({ target_name: TARGET });
-  if (content.status === 'ok' && Object.keys(content.comms).length) {
-    for (const id of Object.keys(content.comms)) {
-      listen(kernel, kernel.createComm(TARGET, id));
+/**
+ * A page that was loaded anew asks whether nbpeft opened its comm to the one before.
+ *
+ * While a cell runs that isn't answered: what is asked of comms waits for its end. Then hello goes
+ * by itself, to Python's kernels alone; one without nbpeft notes that it doesn't know it.
+ */
+async function meetAgain(kernel: Kernel.IKernelConnection, python: () => boolean): Promise<void> {
+  const late = setTimeout(async () => {
+    if (!kernel.isDisposed && python()) {
+      const { comm } = await control(kernel, 'nbpeft_hello');
+      hearOn(kernel, comm ? [comm] : []);
     }
-    await control(kernel, 'nbpeft_hello');
+  }, PATIENCE);
+  const { content } = await kernel.requestCommInfo({ target_name: TARGET });
+  clearTimeout(late);
+  hearOn(kernel, content.status === 'ok' ? Object.keys(content.comms) : []);
+}
+
+/** Listen on comms that are open, and say so: hello is answered with how things stand. */
+function hearOn(kernel: Kernel.IKernelConnection, comms: string[]): void {
+  const unheard = comms.filter(id => !kernel.hasComm(id));
+  for (const id of unheard) {
+    listen(kernel, kernel.createComm(TARGET, id));
+  }
+  if (unheard.length) {
+    void control(kernel, 'nbpeft_hello');
   }
 }
 

@@ -2,7 +2,14 @@ import type { Kernel } from '@jupyterlab/services';
 import { Signal } from '@lumino/signaling';
 
 /** How things stand in a kernel (nbpeft/listing/now.py), and its runs (nbpeft/views/live.py). */
-export type Adapter = { name: string; about: string; attached: boolean };
+export type Adapter = {
+  name: string;
+  about: string;
+  attached: boolean;
+  versions: number;
+  /** nbpeft's, and no adapter of the user's own PeftModel. */
+  own: boolean;
+};
 export type Run = {
   id: string;
   title: string;
@@ -17,6 +24,8 @@ export type News = {
   memory: string;
   adapters: Adapter[];
   runs: Map<string, Run>;
+  /** What was exported last: where it lies from the notebook's folder, and its bytes. */
+  file?: { path: string; size: number };
   /** Why the kernel can't tell more, in a line. */
   problem: string;
 };
@@ -32,7 +41,7 @@ class Latest {
 
   hear(kernel: Kernel.IKernelConnection, told: any): void {
     const before = this.known.get(kernel.id);
-    const news = before ?? {
+    const news: News = before ?? {
       attached: '',
       memory: '',
       adapters: [],
@@ -41,6 +50,9 @@ class Latest {
     };
     if (told?.standing) {
       Object.assign(news, { problem: '' }, told.standing);
+    }
+    if (told?.file) {
+      news.file = told.file;
     }
     if (told?.run) {
       const run = told.run as Run;

@@ -1,11 +1,13 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
-import type { Kernel } from '@jupyterlab/services';
+import type { INotebookTracker } from '@jupyterlab/notebook';
+import type { Contents, Kernel } from '@jupyterlab/services';
 import { LabIcon } from '@jupyterlab/ui-components';
 import { Widget } from '@lumino/widgets';
 
-import { insert } from './cells';
-import { Adapter, latest, Run } from './news';
+import { Adapters } from './adapters';
+import { insertAndRun } from './cells';
+import { button, element, refill } from './elements';
+import { latest, News, Run } from './news';
 import { stop } from './stop';
 
 const icon = new LabIcon({
@@ -14,30 +16,26 @@ const icon = new LabIcon({
     '<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 16 16">' +
     '<path class="jp-icon3" fill="#616161" d="M2 2h5v5H2zM9 9h5v5H9zM8 4h4v4h-1.5V5.5H8z"/></svg>'
 });
-const TYPED = /^[\w.+@-]+$/;
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** The adapters and the runs of the notebook that is looked at. */
 export function showSidebar(app: JupyterFrontEnd, notebooks: INotebookTracker): void {
-  const sidebar = new Sidebar(notebooks);
+  const sidebar = new Sidebar(notebooks, app.serviceManager.contents);
   app.shell.add(sidebar, 'left', { rank: 700 });
 }
 
-function element<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  properties: Partial<HTMLElementTagNameMap[K]> = {},
-  ...children: (Node | string)[]
-): HTMLElementTagNameMap[K] {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children); // texts stay text: names are other people's words
-  return made;
-}
-
 class Sidebar extends Widget {
-  private readonly list = element('div');
+  private readonly runs = element('div');
+  private readonly problem = element('p');
+  private readonly adapters = new Adapters(this);
   private readonly said = element('div', { className: 'nbpeft-said' });
+  private readonly link = element('div');
+  private file: News['file'];
 
-  constructor(private readonly notebooks: INotebookTracker) {
+  constructor(
+    private readonly notebooks: INotebookTracker,
+    private readonly contents: Contents.IManager
+  ) {
     super();
     this.id = 'nbpeft-sidebar';
     this.addClass('nbpeft-sidebar');
@@ -45,10 +43,10 @@ class Sidebar extends Widget {
     this.title.caption = 'nbpeft: adapters and runs';
     this.node.setAttribute('aria-label', 'nbpeft: adapters and runs');
     this.said.setAttribute('role', 'status');
-    this.node.append(this.list, this.said);
+    this.node.append(this.runs, this.problem, this.adapters.node, this.said, this.link);
     latest.changed.connect(() => this.draw());
     notebooks.currentChanged.connect(() => {
-      this.said.textContent = '';
+      this.say('');
       this.draw();
     });
     this.draw();
@@ -60,32 +58,20 @@ class Sidebar extends Widget {
 
   private draw(): void {
     const news = latest.of(this.kernel);
-    if (!news) {
-      this.list.replaceChildren(
-        element('p', {}, 'No notebook here has loaded nbpeft: run %load_ext nbpeft in one.')
-      );
-      return;
+    this.adapters.node.hidden = !news;
+    this.problem.hidden = !!news && !news.problem;
+    this.problem.textContent = news
+      ? news.problem
+      : 'No notebook here has loaded nbpeft: run %load_ext nbpeft in one.';
+    refill(this.runs, () => {
+      const runs = [...(news?.runs.values() ?? [])].map(run => this.run(run));
+      return runs.length ? [element('h3', {}, 'Running'), ...runs] : [];
+    });
+    this.adapters.show(news?.adapters ?? []);
+    if (this.file !== news?.file) {
+      this.file = news?.file;
+      void this.offer(this.file);
     }
-    const focused = (document.activeElement as HTMLElement | null)?.dataset?.does;
-    const runs = [...news.runs.values()];
-    this.list.replaceChildren(
-      ...(runs.length ? [element('h3', {}, 'Running'), ...runs.map(run => this.run(run))] : []),
-      element('h3', {}, 'Adapters'),
-      ...(news.problem ? [element('p', {}, news.problem)] : []),
-      ...(news.adapters.length
-        ? news.adapters.map(adapter => this.adapter(adapter))
-        : [element('p', {}, 'None yet: %%finetune NAME --data X makes one.')])
-    );
-    if (focused) {
-      this.list.querySelector<HTMLElement>(`[data-does="${CSS.escape(focused)}"]`)?.focus();
-    }
-  }
-
-  private button(label: string, does: string, act: () => void): HTMLButtonElement {
-    const made = element('button', { type: 'button', title: does, onclick: act }, label);
-    made.dataset.does = does;
-    made.setAttribute('aria-label', does);
-    return made;
   }
 
   private run(run: Run): HTMLElement {
@@ -100,10 +86,10 @@ class Sidebar extends Widget {
       element(
         'div',
         {},
-        this.button('Stop', 'Stop after this step', () => {
+        button('Stop', 'Stop after this step', () => {
           const kernel = this.kernel;
           if (kernel) {
-            this.said.textContent = 'stopping after this step …';
+            this.say('stopping after this step …');
             void stop(kernel, run.id);
           }
         }),
@@ -112,45 +98,48 @@ class Sidebar extends Widget {
     );
   }
 
-  private adapter({ name, about, attached }: Adapter): HTMLElement {
-    const toggle = attached
-      ? this.button('Detach', `Detach ${name}: the base again`, () =>
-          this.type('%peft_attach --none', `${name} is detached`)
-        )
-      : this.button('Attach', `Attach ${name}`, () =>
-          this.type(`%peft_attach ${name}`, `${name} is attached`)
-        );
-    const compare = this.button('Compare', `Compare ${name} with the base`, () =>
-      this.insertAndRun(`%peft_compare base ${name}`)
-    );
-    return element(
-      'div',
-      { className: attached ? 'nbpeft-adapter nbpeft-attached' : 'nbpeft-adapter' },
-      element('strong', {}, name),
-      element('div', { className: 'nbpeft-about' }, about),
-      // What a user's own PEFT calls an adapter may be no word that can be typed.
-      TYPED.test(name) ? element('div', {}, toggle, compare) : ''
-    );
+  /** A link to what was exported, where the page's server has that very file. */
+  private async offer(file: News['file']): Promise<void> {
+    this.link.replaceChildren();
+    const notebook = this.notebooks.currentWidget?.context.path;
+    if (!file || notebook === undefined) {
+      return;
+    }
+    const path = notebook.slice(0, notebook.lastIndexOf('/') + 1) + file.path;
+    const found = await this.contents.get(path, { content: false }).catch(() => null);
+    if (found?.size === file.size && this.file === file) {
+      const href = await this.contents.getDownloadUrl(path);
+      this.link.replaceChildren(element('a', { href, download: found.name }, `Download ${found.name}`));
+    }
+  }
+
+  say(text: string): void {
+    this.said.textContent = text;
   }
 
   /** Have the kernel do what a user would type; it tells how things stand then. */
-  private async type(code: string, done: string): Promise<void> {
+  async type(code: string, done?: string): Promise<boolean> {
     const kernel = this.kernel;
     if (!kernel) {
-      return;
+      return false;
     }
-    this.said.textContent = kernel.status === 'busy' ? 'once the kernel is free …' : '';
+    this.say(kernel.status === 'busy' ? 'once the kernel is free …' : '');
     const future = kernel.requestExecute({ code, store_history: false, stop_on_error: false });
+    let printed = '';
+    future.onIOPub = ({ content }) => {
+      printed += 'text' in content && content.name === 'stdout' ? content.text : '';
+    };
     const { content } = await future.done;
-    this.said.textContent =
-      content.status === 'error' ? `${content.ename}: ${content.evalue}` : done;
+    const failed = content.status !== 'ok';
+    const error = content.status === 'error' ? `${content.ename}: ${content.evalue}` : '';
+    this.say(failed ? error : (done ?? printed.replace('[nbpeft] ', '')));
+    return !failed;
   }
 
-  private insertAndRun(source: string): void {
+  insertAndRun(source: string): void {
     const panel = this.notebooks.currentWidget;
     if (panel) {
-      insert(panel, source);
-      void NotebookActions.run(panel.content, panel.sessionContext);
+      insertAndRun(panel, source);
     }
   }
 }

@@ -42,16 +42,30 @@ def test_every_cell_of_the_palette_runs(empty):
     lab = empty
     listed = "jupyterapp.commands.listCommands().filter(id => id.startsWith('nbpeft:insert-'))"
     commands = lab.page.evaluate(listed)
-    assert commands[:2] == ["nbpeft:insert-model", "nbpeft:insert-finetune"]
-    for command in commands:
-        if command != "nbpeft:insert-distill":  # takes its time, and is the README's own
-            lab._command(command)
+    assert commands[0] == "nbpeft:insert-model"
+    # Forms are tested apart, and a distillation takes its time, and is the README's own.
+    apart = {f"nbpeft:insert-{name}" for name in ("form", "distill-form", "distill")}
+    wanted = [command for command in commands if command not in apart]
+    assert len(wanted) == len(commands) - 3
+    for command in wanted:
+        lab._command(command)
     lab.run_all()
     assert lab.errors() == []
-    assert len(sources(lab)) == len(commands)  # one of them loads nbpeft
+    assert len(sources(lab)) == len(wanted) + 1  # one loads nbpeft
     lab.page.keyboard.press("Control+Shift+C")
     lab.page.locator(".lm-CommandPalette-input").fill("tune the model")
     expect(lab.page.locator(".lm-CommandPalette-item").first).to_contain_text("%%finetune")
+
+
+def test_a_form_opens_at_once(empty):
+    lab = empty
+    lab.panel.get_by_role("button", name="nbpeft", exact=True).click()
+    lab.page.locator(".lm-Menu-item", has_text="Tune with a form").click()
+    prompts = lab.panel.locator(".jp-CodeCell .jp-InputPrompt")
+    expect(prompts).to_have_text(["[1]:", "[2]:"], timeout=60_000)
+    lab._command("nbpeft:insert-distill-form")
+    expect(prompts).to_have_text(["[1]:", "[2]:", "[3]:"], timeout=60_000)
+    assert sources(lab) == ["%load_ext nbpeft", "%finetune", "%distill"]
 
 
 def test_bodies_have_the_colours_of_yaml(lab):
