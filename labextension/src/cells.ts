@@ -73,6 +73,18 @@ export function insertAndRun(panel: NotebookPanel, source: string): void {
   }
 }
 
+/** A cell that the kernel has written, below the one of that id, and into view. */
+export function insertBelow(panel: NotebookPanel, source: string, below: string): void {
+  const notebook = panel.content;
+  const place = notebook.widgets.findIndex(cell => cell.model.id === below);
+  if (place !== -1) {
+    notebook.activeCellIndex = place;
+  }
+  NotebookActions.insertBelow(notebook);
+  notebook.activeCell?.model.sharedModel.setSource(source);
+  void notebook.scrollToItem(notebook.activeCellIndex);
+}
+
 /** Whether a cell loads nbpeft. */
 function loads(panel: NotebookPanel): boolean {
   const cells = [...(panel.content.model?.cells ?? [])];

@@ -28,7 +28,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     bar: IStatusBar | null
   ) => {
     notebooks.widgetAdded.connect((_, panel) => {
-      greet(panel.sessionContext);
+      greet(panel);
       showTheRest(panel);
       colourBodies(panel, languages);
     });
