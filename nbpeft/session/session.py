@@ -342,6 +342,7 @@ class Session:
         held = False
         for label in labels:
             self._unsaved.pop(label, None)
+            self._derived.pop(label, None)
             for handle in self._handles:
                 handle.heads.pop(label, None)
                 held |= handle.mounts.pop(label, None) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbpeft.errors import AdapterError
 from nbpeft.holding.letting_go import collect
-from nbpeft.session.derived import is_derived
+from nbpeft.session.derived import CUT, SUM, is_derived
 from nbpeft.session.moving import delete as delete_on_shelf
 from nbpeft.session.moving import is_free
 from nbpeft.session.session import Session
@@ -33,12 +33,13 @@ def delete(session: Session, label: str) -> list[str]:
         delete_on_shelf(session.shelf, name, version)
     if session.forget(gone):
         collect()
-    return gone
+    return [label for label in gone if not is_derived(label)]
 
 
 def _is_of(label: str, name: str, version: int | None) -> bool:
-    """Whether a label is that of a version of NAME, or of this one; a sum of it is another."""
-    if is_derived(label):
-        return False
-    own, _, number = label.partition("@")
-    return own == name and version in (None, int(number or 0))
+    """Whether a label is that of a version of NAME, or of this one, or of what is made of it."""
+    for part in label.split(SUM):
+        own, _, number = part.partition(CUT)[0].partition("@")
+        if own == name and version in (None, int(number or 0)):
+            return True
+    return False

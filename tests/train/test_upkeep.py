@@ -117,6 +117,18 @@ def test_deleted_it_is_gone_from_disk_and_memory(tune, pirate):
     assert list(nbpeft.adapters()) == ["child"]
 
 
+def test_what_is_made_of_a_deleted_one_is_made_anew(tune, pirate):
+    tune("poet", max_steps=1, eval=0)
+    nbpeft.attach("pirate+poet", model=tune.model)
+    both = logits(tune.model)
+    refused(nbpeft.delete, "pirate@2", match="poet@1 is attached")
+    nbpeft.attach(None, model=tune.model)
+    nbpeft.delete("pirate@2")
+    assert tune("pirate", max_steps=1, eval=0).record.label == "pirate@2"
+    nbpeft.attach("pirate+poet", model=tune.model)
+    assert not torch.equal(logits(tune.model), both)
+
+
 def test_what_cannot_be_changed(tune, pirate):
     tune("poet", max_steps=1, eval=0)
     own = get_peft_model(tune.model.__class__(tune.model.config), LoraConfig(r=2), "mine")
@@ -175,6 +187,15 @@ def test_nothing_is_exported_over_what_is_there(tune, working_folder, monkeypatc
         ("adapters/pirate.zip", "the folder of the adapters"),
     ):
         refused(nbpeft.export_adapter, "pirate", to, match=why, kind=RequestError)
+    write = zipfile.ZipFile.write
+
+    def meanwhile(archive, *words):
+        (working_folder / "late.zip").write_text("another's")
+        write(archive, *words)
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", meanwhile)
+    refused(nbpeft.export_adapter, "pirate", "late.zip", match="written over", kind=RequestError)
+    assert (working_folder / "late.zip").read_text() == "another's"
     monkeypatch.setattr(zipfile.ZipFile, "write", lambda *_: (_ for _ in ()).throw(OSError("full")))
     before = files(working_folder)
     refused(
