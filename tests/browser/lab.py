@@ -90,6 +90,12 @@ class Lab:
         self.page.screenshot(path=self._shots / f"{name}.png", clip=clip)
         self._command("application:toggle-left-area")
 
+    def window(self, name: str, width: int, height: int) -> None:
+        """The page in a window of that size, as build/screenshots/NAME.png."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_timeout(500)  # Lab lays the cells out anew
+        self.page.screenshot(path=self._shots / f"{name}.png")
+
     def _laid_out(self, first: int, last: int) -> dict[str, float]:
         """Where the cells from `first` to `last` lie, all of them in view and at rest.
 

@@ -51,20 +51,22 @@ def test_filled_in_run_and_inserted(form):
     expect(lab.panel.get_by_text("61,440 of 1,410,688")).to_be_visible()
     expect(lab.panel.get_by_text("free memory")).to_be_visible(timeout=SOON)
     lab.screenshot("form")
+    lab.picture("form", first=1, last=1)
     assert not records(lab), "a look changes nothing"
 
     press(lab, "Run")
     expect(lab.panel.get_by_text("pirate is done")).to_be_visible(timeout=SOON)
     outputs = lab.panel.locator(".jp-Cell").nth(1).locator("img[src^='data:image/png']")
     expect(outputs.first).to_be_visible()
+    lab.screenshot("form-run")
     press(lab, "Insert cell")
-    inserted = "jupyterapp.shell.currentWidget.content.widgets[2].model.sharedModel.getSource()"
+    inserted = "jupyterapp.shell.currentWidget.content.widgets[2]?.model.sharedModel.getSource()"
     lab.page.wait_for_function(f"{inserted} !== undefined")
     cell = lab.page.evaluate(inserted)
     assert cell == "%%finetune pirate --data chats\nmax_steps: 3\nrank: 4"
     lab.page.evaluate("void jupyterapp.commands.execute('notebook:run-cell', {})")
     lab.page.wait_for_function(
-        "jupyterapp.shell.currentWidget.content.widgets[2].model.executionCount"
+        "jupyterapp.shell.currentWidget.content.widgets[2]?.model.executionCount"
     )
     lab._wait_for_idle(SOON)
     one, other = records(lab)

@@ -57,6 +57,7 @@ def test_it_grows_says_its_values_and_stays_as_a_picture(lab, live):
     lab.page.keyboard.press("Escape")
     expect(chart).to_have_attribute("aria-valuenow", "20")
     lab.screenshot("widget")
+    lab.picture("live", first=1, last=1)
     lab.save()
     in_the_middle = nbformat.read(lab.folder / "notebook.ipynb", as_version=4)
 
