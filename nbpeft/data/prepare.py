@@ -17,7 +17,7 @@ from nbpeft.data.reading.formats import SFT
 from nbpeft.data.signals.answers import Answers
 from nbpeft.data.signals.base import Signal
 from nbpeft.data.splitting.findings import notes_on_copies, notes_on_reading
-from nbpeft.data.splitting.parts import Part, split
+from nbpeft.data.splitting.parts import Part, Parts, split
 from nbpeft.data.tokens.counts import Counts
 from nbpeft.data.tokens.encode import encode_parts
 from nbpeft.data.tokens.rendering import Rendering, undisturbed
@@ -59,6 +59,8 @@ class Rows:
     """Up to three prompts of held-out rows (else of training rows), as text or messages."""
     label_names: tuple[str, ...] = ()
     """Of rows with classes: their names, by number."""
+    parts: Parts | None = None
+    """The rows as they were found, with their numbers; None where they were made here."""
 
 
 def prepare(
@@ -121,6 +123,7 @@ def prepare(
         fingerprint=digest.hexdigest()[:FINGERPRINT],
         sample_prompts=_sample_prompts(parts.held_out or parts.train),
         label_names=signal.label_names(parts),
+        parts=parts,
     )
 
 

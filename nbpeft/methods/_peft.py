@@ -100,6 +100,10 @@ class PeftMethod(Method):
         config = PeftConfig.from_pretrained(str(folder))
         return modules.build(root, self._stored(folder), self._rewritten(root, config))
 
+    def peft_config(self, root: nn.Module, settings: Mapping[str, Any]) -> PeftConfig:
+        """PEFT's config of a new adapter, with what the model decides."""
+        return self._config(root, settings)
+
     def _fresh(self, config: PeftConfig, root: nn.Module, material: Material) -> Maker:
         """How a new adapter is injected; errors for what is missing are raised here."""
         from nbpeft.mounts import modules

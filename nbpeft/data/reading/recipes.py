@@ -47,6 +47,12 @@ class Origin:
         return [*self.imports, f"{self.name} = {self.made}"] if self.made else []
 
 
+def columns_in_python(reading: Reading) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Of each of the format's own columns the expression of a `row`, and the modules these use."""
+    columns = reading.format.python({ours: _cell(reading, ours) for ours in reading.columns})
+    return dict(columns), _modules(reading)
+
+
 def mapping(origin: Origin, reading: Reading, found: Sequence[str]) -> str | None:
     """The line that brings rows to the format's own columns; None where there is nothing to do.
 
@@ -148,9 +154,12 @@ def _key(origin: Origin, reading: Reading) -> str:
 
 
 def _line(origin: Origin, reading: Reading, statement: str) -> str:
-    modules = {
-        name for ours in reading.columns for name in reading.spellings.get(ours, PLAIN).imports
-    }
-    imports = [f"import {name}" for name in sorted(modules)]
+    imports = [f"import {name}" for name in _modules(reading)]
     before = [step for step in imports if step not in origin.imports]
     return "; ".join([*before, *origin.opening, statement])
+
+
+def _modules(reading: Reading) -> tuple[str, ...]:
+    """What the expressions of a reading's cells use."""
+    spelled = (reading.spellings.get(ours, PLAIN) for ours in reading.columns)
+    return tuple(sorted({name for spelling in spelled for name in spelling.imports}))
