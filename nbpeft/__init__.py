@@ -27,6 +27,7 @@ _HOMES = {
     "Ratings": "nbpeft.rating",
     "Record": "nbpeft.session.record",
     "Run": "nbpeft.run",
+    "Script": "nbpeft.scripts",
     "Session": "nbpeft.session.session",
     "Stopped": "nbpeft.errors",
     "adapters": "nbpeft.api",
@@ -53,6 +54,7 @@ _HOMES = {
     "rename": "nbpeft.api",
     "save": "nbpeft.api",
     "score": "nbpeft.scoring.doors",
+    "show_code": "nbpeft.api",
 }
 
 __all__ = sorted([*_HOMES, "load_ipython_extension", "unload_ipython_extension"])  # noqa: PLE0605
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from nbpeft.api import rate as rate
     from nbpeft.api import rename as rename
     from nbpeft.api import save as save
+    from nbpeft.api import show_code as show_code
     from nbpeft.listing.family_tree import family_tree as family_tree
     from nbpeft.scoring.doors import predict as predict
     from nbpeft.scoring.doors import score as score

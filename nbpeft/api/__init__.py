@@ -17,7 +17,17 @@ from nbpeft.api.keeping import (
 )
 from nbpeft.api.kernel import memory
 from nbpeft.api.rows import execute_export, export, look
-from nbpeft.api.runs import distill, execute, execute_fit, finetune, fit, form, open_form
+from nbpeft.api.runs import (
+    distill,
+    execute,
+    execute_code,
+    execute_fit,
+    finetune,
+    fit,
+    form,
+    open_form,
+    show_code,
+)
 
 __all__ = [
     "adapters",
@@ -29,6 +39,7 @@ __all__ = [
     "evaluate",
     "execute",
     "execute_attach",
+    "execute_code",
     "execute_export",
     "execute_fit",
     "execute_merge",
@@ -44,4 +55,5 @@ __all__ = [
     "rate",
     "rename",
     "save",
+    "show_code",
 ]

@@ -14,6 +14,7 @@ from nbpeft.request import Request
 if TYPE_CHECKING:
     from nbpeft.fitting import Fit
     from nbpeft.run import Run
+    from nbpeft.scripts import Script
 
 
 def finetune(
@@ -139,6 +140,37 @@ def execute_fit(request: Request, bindings: Any) -> Fit:
     from nbpeft.session import current
 
     return fit_(request, current(), bindings)
+
+
+def show_code(
+    name: str, data: Any = None, *, model: Any = None, tokenizer: Any = None, eval: Any = None,
+    **words: Any,
+) -> Script:  # fmt: skip
+    """The plain transformers, peft and trl script of a run; with the words of `finetune`.
+
+    It trains on the same rows in the same order, from the same start, to the same losses but for
+    rounding. Nothing is trained here, and nothing changed. Returns a `Script`, which shows itself
+    as code in colours; it has `.text`, and `.own`: what of the run is nbpeft's own and so isn't in
+    the text, which is '' where the libraries have nothing that does the same. Raises what
+    `finetune` would before it begins.
+    """
+    from nbpeft.prepare import Bindings
+    from nbpeft.typed import from_call
+
+    named, live = sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
+    words, signals = _signals(words)
+    request = from_call(name, {**words, **named})
+    bindings = Bindings(namespace=variables.namespace(), signals=signals, **live)
+    return execute_code(request, bindings)
+
+
+def execute_code(request: Request, bindings: Any) -> Script:
+    """The script of a request's run; every front door ends here."""
+    from nbpeft.prepare import prepare
+    from nbpeft.scripts import script_of
+    from nbpeft.session import current
+
+    return script_of(prepare(request, current(), bindings))
 
 
 def _signals(words: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -57,6 +57,7 @@ LAYERS = (
         "prepare",
         "recording",
         "scoring",
+        "scripts",
         "fitting",
         "heading",
         "lineage",
