@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import operator
 import os
 import random
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from nbpeft.beside import beside
 from nbpeft.errors import RunError
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ class Guard:
 
     Parameters: `models`, the modules to guard with all that is below them (the user's model, and a
     PeftModel that they made around it); `tokenizer`, any tokenizer or None; `writable`, parameters
-    that may be written meanwhile (an adapter's own).
+    that may be written meanwhile (an adapter's own); `random`, whether the random states are put
+    back too: a background run shares them with the user's cells, and leaves them as they are.
     Raises RunError on leaving when a base weight was written in place.
     """
 
@@ -41,7 +44,9 @@ class Guard:
         *models: nn.Module,
         tokenizer: Any = None,
         writable: Sequence[torch.Tensor] = (),
+        random: bool = True,
     ) -> None:
+        self._puts_random_back = random
         self._models = models
         self._writable = {id(tensor) for tensor in writable}
         self._tokenizer = tokenizer
@@ -74,7 +79,8 @@ class Guard:
         if self._tokenizer is not None:
             _restore_backend(self._tokenizer, self._backend)
         self._process.restore()
-        restore_random_state(self._random)
+        if self._puts_random_back:
+            restore_random_state(self._random)
         if written and error is None:
             raise RunError(
                 f"Training wrote into the base model's own weights ({written[0]}, {len(written)} "
@@ -107,13 +113,26 @@ class _Attributes:
         }
 
     def restore(self) -> None:
-        self.owner.__dict__.clear()
-        self.owner.__dict__.update(self.attributes)
+        # Never empty in between: another thread may be looking at it.
+        now = self.owner.__dict__
+        now.update(self.attributes)
+        for name in now.keys() - self.attributes.keys():
+            del now[name]
         for name, before in self.contents.items():
             container = self.attributes[name]
-            # Refilled, not replaced: others may hold the same object.
-            container.clear()
-            container.extend(before) if isinstance(container, list) else container.update(before)
+            if not _same(container, before):
+                # Refilled, not replaced: others may hold the same object.
+                container.clear()
+                add = container.extend if isinstance(container, list) else container.update
+                add(before)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two containers hold the same objects, in the same order."""
+    flat = [
+        [x for item in c.items() for x in item] if isinstance(c, dict) else c for c in (one, other)
+    ]
+    return len(one) == len(other) and all(map(operator.is_, *flat))
 
 
 class _Tensor:
@@ -212,8 +231,16 @@ def random_state_kept() -> Iterator[None]:
         restore_random_state(state)
 
 
+ACCELERATES = "ACCELERATE_"
+"""What the variables begin with that a trainer leaves in the environment."""
+
+
 class _ProcessState:
-    """Environment variables, Accelerate's singletons and torch's global switches."""
+    """Environment variables, Accelerate's singletons and torch's global switches.
+
+    Of a background run only what is its own is put back: of the environment what Accelerate set
+    there, and the singletons that its thread has (`nbpeft.background.apart`).
+    """
 
     def __init__(self) -> None:
         import torch
@@ -233,14 +260,19 @@ class _ProcessState:
     def restore(self) -> None:
         import torch
 
+        alone = beside() is None
+        own = "" if alone else ACCELERATES
         for name in set(os.environ) - set(self._environment):
-            del os.environ[name]
-        os.environ.update(self._environment)
+            if name.startswith(own):
+                del os.environ[name]
+        os.environ.update({n: v for n, v in self._environment.items() if n.startswith(own)})
         for shared, before in self._shared:
             shared.clear()
             shared.update(before)
         torch.set_grad_enabled(self._grad)
-        torch.use_deterministic_algorithms(self._deterministic[0], warn_only=self._deterministic[1])
+        if alone:
+            on, warn_only = self._deterministic
+            torch.use_deterministic_algorithms(on, warn_only=warn_only)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.beside import beside
 from nbpeft.closing import finished, stopped, unsaved
 from nbpeft.config import settings as configured
 from nbpeft.errors import Stopped
@@ -104,7 +105,7 @@ def _train(
         try:
             with (
                 mount.as_peft(root) as model,
-                Guard(model, writable=list(model.parameters())),
+                Guard(model, writable=list(model.parameters()), random=beside() is None),
                 biases_kept(root),
             ):
                 job = Job(
@@ -257,7 +258,8 @@ def _on_base(ready: Prepared) -> Iterator[None]:
 @contextlib.contextmanager
 def _guarded(ready: Prepared) -> Iterator[None]:
     handle = ready.handle
-    with Guard(handle.root, handle.owner, tokenizer=ready.tokenizer), quiet():
+    alone = beside() is None
+    with Guard(handle.root, handle.owner, tokenizer=ready.tokenizer, random=alone), quiet():
         yield
 
 
@@ -277,13 +279,18 @@ def _scrubbed() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        seen: BaseException | None = error
-        while seen is not None:
-            traceback.clear_frames(seen.__traceback__)
-            seen = seen.__context__
+        scrub(error)
         raise
     finally:
         _free()
+
+
+def scrub(error: BaseException) -> None:
+    """Let an error go on without what the frames on its way held."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__context__
 
 
 def _free() -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
+from nbpeft.beside import beside
+
 _entered: dict[str, Stop] = {}
 """Those of the runs that go on, by their ids."""
 
@@ -33,7 +35,9 @@ class Stop:
     def __init__(self) -> None:
         self.run = uuid.uuid4().hex
         """Names the run to whoever asks from outside (`ask`)."""
-        self._asked = threading.Event()
+        run = beside()
+        # Of a background run all parts are asked together: a chain is several runs.
+        self._asked = threading.Event() if run is None else run.asked
         self._breakable = False
         self._at_once = False
         self._main = threading.current_thread() is threading.main_thread()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -97,9 +98,11 @@ def last_error(shell: Any) -> list[Any]:
 def _adapters(session: Session, beyond: set[int]) -> Iterator[Holder]:
     """Those in memory, beside the base that they stand on; and the weights that it had before."""
     for handle in session.handles:
-        with handle.bare():
+        # A model that is being tuned is left alone, and its adapter counts as a part of it.
+        tuned = handle.turn.is_others
+        with contextlib.nullcontext() if tuned else handle.bare():
             base = blocks([handle.root], beyond)
-        for label, mount in handle.mounts.items():
+        for label, mount in list(handle.mounts.items()):
             yield Holder(label, "adapter", _without(base, blocks([mount], beyond)))
         parked = _without(base, blocks([handle.precision], beyond))
         yield Holder(type(handle.root).__name__, "originals", parked)

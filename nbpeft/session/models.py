@@ -14,6 +14,7 @@ from nbpeft.precision import Precision
 from nbpeft.precision.checks import loaded_as
 from nbpeft.quiet import import_peft
 from nbpeft.session.fingerprint import fingerprint
+from nbpeft.session.turn import Turn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +34,7 @@ class Handle:
     def __init__(self, root: nn.Module, owner: nn.Module) -> None:
         from nbpeft.mounts.adopted import AdoptedMount, active_name, adapter_names
 
+        self.turn = Turn()
         self._root = weakref.ref(root)
         self._owner = weakref.ref(owner)
         self.attached: str | None = None
@@ -86,6 +88,10 @@ class Handle:
 
     def refresh(self) -> None:
         """Look at the base again: trained by hand meanwhile, it is another one to its adapters."""
+        with self.turn.used():
+            self._refresh()
+
+    def _refresh(self) -> None:
         with self.bare():
             now = fingerprint(self.root)
         state = self.precision.now
@@ -119,7 +125,12 @@ class Handle:
 
         Raises:
             ModelError: the base can't be brought into the mount's state; what was attached stays.
+                Or another thread uses the model.
         """
+        with self.turn.used():
+            self._attach(label, in_place)
+
+    def _attach(self, label: str | None, in_place: bool) -> None:
         mount = self.mounts[label] if label else None
         before = self.in_tree
         if before is not None:
@@ -148,9 +159,13 @@ class Handle:
             in_place: quantize it for good; no adapter may be attached then.
 
         Raises:
-            ModelError: it can't be brought into that state; all is as before.
+            ModelError: it can't be brought into that state, or another thread uses the model; all
+                is as before.
         """
-        with self._with(None, state or self.precision.now, in_place=in_place):
+        with (
+            self.turn.used(),
+            self._with(None, state or self.precision.now, in_place=in_place),
+        ):
             yield
 
     @contextlib.contextmanager
@@ -163,6 +178,11 @@ class Handle:
 
         Yields what answers: the model, or what is around it.
         """
+        with self.turn.used(), self._answering_as(label, state) as model:
+            yield model
+
+    @contextlib.contextmanager
+    def _answering_as(self, label: str | None, state: str | None) -> Iterator[nn.Module]:
         modes = [(m, m.training) for m in self.root.modules()]
         # All adapters of a user's PeftModel share their layers.
         adopted = self.adopted.get(label or "")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.beside import beside
 from nbpeft.config import settings
 from nbpeft.errors import AdapterError
 from nbpeft.methods._stored import entry
@@ -65,16 +66,30 @@ class Session:
         return tuple(self._handles)
 
     def handle(self, model: Any) -> Handle:
-        """What is known of a model (or of a user's PeftModel, which is adopted)."""
-        root = root_of(model)
-        for handle in self._handles:
-            if handle.refers_to(root):
-                handle.refresh()
-                return handle
-        handle = Handle(root, model)
+        """What is known of a model (or of a user's PeftModel, which is adopted).
+
+        A background run has it to itself from here on. ModelError where another thread has.
+        """
+        root, run = root_of(model), beside()
+        known = self.known(root)
+        handle = known or Handle(root, model)
+        if run is not None:
+            run.take(handle)
+        if known is not None:
+            handle.refresh()
+            return handle
         self._handles.append(handle)
         weakref.finalize(root, _forget, weakref.ref(self), weakref.ref(handle))
         return handle
+
+    def known(self, root: nn.Module) -> Handle | None:
+        """The handle of a model that the session has seen; it isn't looked at again."""
+        return next((handle for handle in self._handles if handle.refers_to(root)), None)
+
+    def is_in_use(self, model: Any) -> bool:
+        """Whether another thread uses a model just now: a run in the background, say."""
+        handle = None if isinstance(model, str) else self.known(root_of(model))
+        return handle is not None and handle.turn.is_others
 
     def records(self) -> list[Record]:
         """Every adapter: on the shelf, only in the session, and adopted."""
@@ -362,7 +377,12 @@ class Session:
         return gone
 
     def spared(self, handle: Handle) -> set[str]:
-        """Labels of adapters in memory that the shelf has, and that nothing is attached of."""
+        """Labels of adapters in memory that the shelf has, and that nothing is attached of.
+
+        None while another thread uses the model: it may need them.
+        """
+        if handle.turn.is_others:
+            return set()
         shelved = {record.label for record in self.shelf.records()} - set(self._unsaved)
         return shelved & set(handle.mounts) - {handle.attached, *handle.adopted}
 
