@@ -18,6 +18,7 @@ _HOMES = {
     "Comparison": "nbpeft.comparison",
     "Exported": "nbpeft.data.hosting",
     "Fit": "nbpeft.fitting.verdict",
+    "Job": "nbpeft.background",
     "Memory": "nbpeft.holding.memory",
     "Look": "nbpeft.data.looking.look",
     "Merged": "nbpeft.merging.result",
@@ -43,6 +44,7 @@ _HOMES = {
     "family_tree": "nbpeft.listing.family_tree",
     "finetune": "nbpeft.api",
     "form": "nbpeft.api",
+    "jobs": "nbpeft.api",
     "load_data": "nbpeft.tiny",
     "load_tiny": "nbpeft.tiny",
     "look": "nbpeft.api",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from nbpeft.api import finetune as finetune
     from nbpeft.api import fit as fit
     from nbpeft.api import form as form
+    from nbpeft.api import jobs as jobs
     from nbpeft.api import look as look
     from nbpeft.api import memory as memory
     from nbpeft.api import merge as merge

@@ -25,7 +25,7 @@ from nbpeft.plan import Plan
 from nbpeft.quiet import quiet
 from nbpeft.registry import check_pair
 from nbpeft.request import Request
-from nbpeft.session.models import Found, Handle, find_model, find_tokenizer
+from nbpeft.session.models import Found, Handle, find_model, find_tokenizer, root_of
 from nbpeft.session.names import check_name
 from nbpeft.session.record import Record
 from nbpeft.session.session import Session
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
     from nbpeft.data import Rows
     from nbpeft.mounts import Outputs
+
+
+WRITTEN = "auto"
+"""Data that the model writes itself, for objectives that take a count."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
     check_name(request.name)
     if request.fields and not request.resume:  # a mistyped --model should not end at "which model?"
         Fields(methods.get(request.method), objectives.get(request.objective)).check(request.fields)
-    model = _model(request, bindings)
+    model = model_of(request, bindings)
     handle = session.handle(model.value)
     resumed = resumed_of(request, session, handle) if request.resume else None
     if resumed is not None:
@@ -156,6 +160,27 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
     )
 
 
+def look_over(request: Request, bindings: Bindings) -> None:
+    """Check what needs no look into the model: that may be in use, and another one afterwards.
+
+    Raises what `prepare` would of names, options, pairs and data.
+    """
+    check_name(request.name)
+    root = root_of(model_of(request, bindings).value)
+    _tokenizer(request, bindings)
+    places.get(request.place)
+    if request.resume:  # what it was begun as is known when it goes on
+        return
+    method, objective = methods.get(request.method), objectives.get(request.objective)
+    Fields(method, objective).check(request.fields)
+    check_pair(method, objective)
+    architecture = architecture_of(root)
+    refuse_model(root, objective, architecture)
+    refuse_signals(request, objective.on(architecture))
+    if not ("count" in objective.takes and request.data == WRITTEN):
+        data.read_mix(_given(request, bindings), bindings.namespace)
+
+
 def steps_of(rows: int, trainer: Mapping[str, Any]) -> int:
     """Optimizer steps in all, counted as transformers' Trainer counts them on one device."""
     if trainer.get("max_steps", -1) > 0:
@@ -166,7 +191,8 @@ def steps_of(rows: int, trainer: Mapping[str, Any]) -> int:
     return math.ceil(trainer.get("num_train_epochs", 3) * updates)
 
 
-def _model(request: Request, bindings: Bindings) -> Found:
+def model_of(request: Request, bindings: Bindings) -> Found:
+    """The model that is meant, and its variable."""
     if bindings.model is not None:
         name = next((n for n, v in bindings.namespace.items() if v is bindings.model), "model")
         return Found(name, bindings.model)
@@ -232,15 +258,20 @@ def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> N
         check_optimizer(arguments, device)
 
 
-def _rows(
-    request: Request, bindings: Bindings, objective: Objective, tokenizer: Any, chosen: Settings
-) -> Rows:
+def _given(request: Request, bindings: Bindings) -> Any:
     given = bindings.data if bindings.data is not None else request.data
     if given is None:
         raise DataError(
             "There is nothing to learn from: give --data with a variable, a path, tiny:NAME or "
             "hub:owner/name, or rows under data: in the body."
         )
+    return given
+
+
+def _rows(
+    request: Request, bindings: Bindings, objective: Objective, tokenizer: Any, chosen: Settings
+) -> Rows:
+    given = _given(request, bindings)
     held_out = bindings.eval if bindings.eval is not None else request.eval
     known = {} if bindings.remembered is None else bindings.remembered
     key = _followed(request, bindings, objective, tokenizer, chosen)

@@ -179,6 +179,11 @@ class Request:
     auto: bool = option("take the smallest change with which a run fits into memory", False)
     dry_run: bool = option("show the plan and train nothing", False)
     form: bool = option("open all this as a form, and train nothing yet", False)
+    background: bool = option(
+        "train in a thread: the cell returns once the run is prepared (%peft_jobs lists, waits, "
+        "stops)",
+        False,
+    )
     fields: Mapping[str, Any] = field(default_factory=dict, metadata={"help": ""})
     """Any other field of the method's or the trainer's config, by its own name."""
     origins: Mapping[str, str] = field(default_factory=dict, metadata={"help": ""}, compare=False)

@@ -15,7 +15,7 @@ from nbpeft.api.keeping import (
     rename,
     save,
 )
-from nbpeft.api.kernel import memory
+from nbpeft.api.kernel import execute_jobs, jobs, memory
 from nbpeft.api.rows import execute_export, export, look
 from nbpeft.api.runs import (
     distill,
@@ -42,12 +42,14 @@ __all__ = [
     "execute_code",
     "execute_export",
     "execute_fit",
+    "execute_jobs",
     "execute_merge",
     "export",
     "export_adapter",
     "finetune",
     "fit",
     "form",
+    "jobs",
     "look",
     "memory",
     "merge",

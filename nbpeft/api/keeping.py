@@ -91,7 +91,8 @@ def describe(name: str, *, model: Any = None, tokenizer: Any = None) -> Descript
     else:
         handle_of(model)
     record, handle = session.find(name)
-    return describe_(session, record, handle, tokenizer_if_known(tokenizer))
+    free = None if handle is None or handle.turn.is_others else handle
+    return describe_(session, record, free, tokenizer_if_known(tokenizer))
 
 
 def save(name: str, *, model: Any = None) -> Record:
@@ -198,7 +199,10 @@ def export_adapter(name: str, to: str | os.PathLike[str] | None = None) -> Path:
 
 def _meet_models() -> None:
     """Let the session know the kernel's models, and so the adapters of the user's PeftModels."""
+    from nbpeft.session import current
     from nbpeft.session.models import models_in
 
+    session = current()
     for value in models_in(variables.namespace()).values():
-        handle_of(value)
+        if not session.is_in_use(value):
+            handle_of(value)

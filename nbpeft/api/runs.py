@@ -12,6 +12,7 @@ from nbpeft.events import Events
 from nbpeft.request import Request
 
 if TYPE_CHECKING:
+    from nbpeft.background import Job
     from nbpeft.fitting import Fit
     from nbpeft.run import Run
     from nbpeft.scripts import Script
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
 def finetune(
     name: str, data: Any = None, *, model: Any = None, tokenizer: Any = None, eval: Any = None,
     **words: Any,
-) -> Run:  # fmt: skip
+) -> Run | Job:  # fmt: skip
     """Tune the model in the kernel; the twin of `%%finetune`, with the same words as keywords.
 
     `data`, `model`, `tokenizer`, `eval`, `reward` and `judge` take the objects themselves, or the
     names of variables (for data also a path, tiny:NAME or hub:owner/name). All other words are
     those of `%%finetune?`; Python reserves `from`, so that one is `from_`.
 
-    Returns a `Run` with `.record`, `.metrics` and `.plan`. Raises an error of `nbpeft.errors` with
-    one clear line; the model is as it was, whatever happens.
+    Returns a `Run` with `.record`, `.metrics` and `.plan`; with `background=True`, once the run is
+    prepared, a `Job` with `.wait()`, `.stop()`, `.state` and `.result`. Raises an error of
+    `nbpeft.errors` with one clear line; the model is as it was, whatever happens.
     """
     from nbpeft.prepare import Bindings
     from nbpeft.typed import from_call
@@ -42,7 +44,7 @@ def finetune(
 def distill(
     name: str, context: Any = None, *, prompts: Any = None, data: Any = None, teacher: Any = None,
     student: Any = None, model: Any = None, tokenizer: Any = None, eval: Any = None, **words: Any,
-) -> Run:  # fmt: skip
+) -> Run | Job:  # fmt: skip
     """Learn what a context makes the model do, or what a larger one knows; the twin of `%%distill`.
 
     With `context` (a text, or a list of examples with prompt and completion) the model learns to
@@ -104,12 +106,18 @@ def open_form(
     show(dataclasses.replace(request, form=False), execute, rows=rows, live=live)
 
 
-def execute(request: Request, bindings: Any) -> Run:
+def execute(request: Request, bindings: Any) -> Run | Job:
     """Run a request with the view that fits this frontend; every front door ends here."""
     from nbpeft.chains import run
     from nbpeft.session import current
     from nbpeft.views import choose
 
+    # How it is run is no part of what it is: neither its record nor one that goes on has it.
+    background, request = request.background, dataclasses.replace(request, background=False)
+    if background and not request.dry_run:
+        from nbpeft.background import start
+
+        return start(request, current(), bindings)
     return run(request, current(), bindings, lambda: Events([choose()]))
 
 

@@ -14,14 +14,13 @@ from nbpeft.errors import RequestError, Stopped
 from nbpeft.events import Noted, Planned, Tabled
 from nbpeft.objectives import objectives
 from nbpeft.objectives._distill_config import asks
-from nbpeft.prepare import Bindings, Prepared
+from nbpeft.prepare import WRITTEN, Bindings, Prepared
 from nbpeft.rendering import bytes_size, count, nats
 from nbpeft.request import Request
 from nbpeft.run import Run
 from nbpeft.session.record import Record
 from nbpeft.stop import Stop
 
-AUTO = "auto"
 COUNT = 200
 """Prompts that are written where nothing is said."""
 MAIN, LABELS = "main", "labels"
@@ -35,7 +34,7 @@ def is_chain(request: Request, bindings: Bindings) -> bool:
 def writes_prompts(request: Request, bindings: Bindings) -> bool:
     """Whether the model writes the prompts itself; RequestError for a count without that."""
     takes = "count" in objectives.get(request.objective).takes
-    auto = takes and request.data == AUTO and bindings.data is None
+    auto = takes and request.data == WRITTEN and bindings.data is None
     if request.count is not None and takes and not auto:
         raise RequestError(
             "count is how many prompts the model writes: it goes with --prompts auto."

@@ -49,7 +49,10 @@ class WaysOut:
         self._give(f"{request.name} runs; it is shown below.")
         with self._cell():
             self._run(request, self._bindings())
-        self._give(f"{request.name} is done. To see it: %peft_compare base {request.name}")
+        if request.background:
+            self._give(f"{request.name} goes on in the background: %peft_jobs")
+        else:
+            self._give(f"{request.name} is done. To see it: %peft_compare base {request.name}")
 
     def insert(self) -> None:
         """The equal cell, below the form's; where no page inserts it, to be copied."""

@@ -15,6 +15,7 @@ from nbpeft.magics.distill import distill
 from nbpeft.magics.export import peft_export
 from nbpeft.magics.finetune import finetune
 from nbpeft.magics.fit import peft_fit
+from nbpeft.magics.jobs import peft_jobs
 from nbpeft.magics.memory import peft_memory
 from nbpeft.magics.merge import peft_merge
 from nbpeft.magics.rate import peft_rate
@@ -27,6 +28,7 @@ LINE: tuple[Callable[..., Any], ...] = (
     peft_adapters,
     peft_data,
     peft_export,
+    peft_jobs,
     peft_memory,
     peft_merge,
 )

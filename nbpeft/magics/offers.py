@@ -10,6 +10,7 @@ from typing import Any
 
 from nbpeft import session
 from nbpeft.attaching.loading import is_address
+from nbpeft.background.listing import ALL, jobs
 from nbpeft.cells import CONTEXT, OTHER
 from nbpeft.comparison.baselines import WITH_CONTEXT
 from nbpeft.magics.cursor import RUNS, Cursor
@@ -72,15 +73,7 @@ OF_ONE = ("peft_attach", "peft_adapters", "peft_export", "peft_merge", "peft_sco
 def _words(
     cursor: Cursor, flags: Mapping[str, Flag], variables: Mapping[str, Any]
 ) -> Iterator[Offer]:
-    if cursor.magic in ("finetune", "distill") and not cursor.names:
-        for offer in adapters(session.current().glance(), versions=False):
-            yield Offer(offer.text, "train again", offer.help)
-    if cursor.magic in ("peft_compare", "peft_rate"):
-        yield from (offer for offer in _answering(cursor) if offer.text not in cursor.names)
-    if cursor.magic in OF_ONE and not cursor.names:
-        yield from _attachable(cursor)
-    if cursor.magic == "peft_memory":
-        yield from named(variables, but=cursor.names)
+    yield from _names(cursor, variables)
     if cursor.magic in RUNS:
         more = {word: flags[word] for word in OTHER} if cursor.magic == "distill" else {}
         flags = more | {typed(o.name): Flag(o.metadata["help"], value=True) for o in options()}
@@ -90,6 +83,32 @@ def _words(
     for word, flag in flags.items():
         if word not in cursor.given:
             yield Offer(_flag(word), "flag", flag.help)
+
+
+def _names(cursor: Cursor, variables: Mapping[str, Any]) -> Iterator[Offer]:
+    """What may stand on the line without a flag."""
+    if cursor.magic in ("finetune", "distill") and not cursor.names:
+        for offer in adapters(session.current().glance(), versions=False):
+            yield Offer(offer.text, "train again", offer.help)
+    if cursor.magic in ("peft_compare", "peft_rate"):
+        yield from (offer for offer in _answering(cursor) if offer.text not in cursor.names)
+    if cursor.magic in OF_ONE and not cursor.names:
+        yield from _attachable(cursor)
+    if cursor.magic == "peft_memory":
+        yield from named(variables, but=cursor.names)
+    if cursor.magic == "peft_jobs":
+        yield from _jobs(cursor)
+
+
+def _jobs(cursor: Cursor) -> Iterator[Offer]:
+    """Those that aren't over, where something is to be done with them."""
+    if not {"wait", "stop"} & cursor.given.keys():
+        return
+    for job in jobs():
+        if not job.is_over and job.name not in cursor.names:
+            yield Offer(job.name, "run", f"{job.state} {job.where}".strip())
+    if "stop" in cursor.given and not cursor.names:
+        yield Offer(ALL, "runs", "all that run or wait")
 
 
 def _answering(cursor: Cursor) -> Iterator[Offer]:

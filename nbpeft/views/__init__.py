@@ -8,20 +8,30 @@ from IPython.core.getipython import get_ipython
 
 from nbpeft import page
 from nbpeft.events import Listener
-from nbpeft.views.notebook import NotebookView
+from nbpeft.views.corner import Corner
+from nbpeft.views.notebook import NotebookView, Publish, publish
 from nbpeft.views.terminal import TerminalView
 
-__all__ = ["NotebookView", "TerminalView", "choose"]
+__all__ = ["Corner", "NotebookView", "TerminalView", "choose", "is_notebook"]
 
 
-def choose() -> Listener:
-    """A fresh view for where this code runs: a Jupyter kernel's frontend, or a terminal."""
+def is_notebook() -> bool:
+    """Whether this is a Jupyter kernel, whose frontends know displays that update."""
     shell = get_ipython()
-    # Only a kernel's shell has this trait; its frontends know displays that update.
-    if shell is None or not shell.has_trait("kernel"):
+    # Only a kernel's shell has this trait.
+    return shell is not None and shell.has_trait("kernel")
+
+
+def choose(publish: Publish = publish) -> Listener:
+    """A fresh view for where this code runs: a Jupyter kernel's frontend, or a terminal.
+
+    Args:
+        publish: shows things in the notebook; by default in the output of the cell that runs.
+    """
+    if not is_notebook():
         return TerminalView()
     if not page.shows_widgets():
-        return NotebookView()
+        return NotebookView(publish)
     from nbpeft.views.widget import WidgetLive
 
-    return NotebookView(live=WidgetLive)
+    return NotebookView(publish, live=WidgetLive)

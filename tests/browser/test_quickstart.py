@@ -30,7 +30,8 @@ def test_markup_in_rows_prompts_and_answers_stays_text(lab):
         "from nbpeft.tiny import load_tiny\n"
         "model, tokenizer = load_tiny()\n"
         f"rows = [dict(prompt={EVIL!r}, completion={EVIL!r})] * 8\n"
-        f"classes = [dict(text={EVIL!r} + str(n), label=[{EVIL!r}, 'b'][n % 2]) for n in range(20)]",
+        f"evil = {EVIL!r}\n"
+        "classes = [dict(text=evil + str(n), label=[evil, 'b'][n % 2]) for n in range(20)]",
         "%%finetune planted\ndata: rows\nmax_steps: 2",
         f"%%peft_compare base planted\n{EVIL}",
         "%%finetune told --objective classify\ndata: classes\nmax_steps: 2\neval: 8",

@@ -42,3 +42,19 @@ def test_one_display_is_updated_and_ends_as_a_picture(kernel):
     assert data["text/plain"] == opening[1]["data"]["text/plain"]
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert "answer after" in table[1]["data"]["text/html"]
+
+
+def test_a_background_run_only_updates_what_its_cell_opened(kernel):
+    """This ipykernel takes what a thread displays for the output of whichever cell runs."""
+    kernel.run("%load_ext nbpeft\nimport nbpeft")
+    kernel.run('model, tokenizer = nbpeft.load_tiny()\nchats = nbpeft.load_data("pirate")')
+    cell = "%finetune pirate --data chats --max-steps 40 --eval 8 --background"
+    opened = kernel.displays(cell)
+    sent = kernel.send("nbpeft.jobs()[0].wait()\nprint(nbpeft.jobs()[0].state)")
+    messages = [(k, c) for k, c in kernel._messages(sent) if k in (*SHOWS, "stream")]
+    assert kernel.reply(sent)["status"] == "ok"
+    assert "plan for pirate@1" in str(opened)
+    assert [c["text"] for kind, c in messages if kind == "stream"] == ["done\n"]
+    assert {kind for kind, _ in messages} == {"stream", "update_display_data"}
+    assert any("image/png" in c["data"] for kind, c in messages if kind != "stream")
+    assert "pirate@1 is trained and kept" in str(messages)

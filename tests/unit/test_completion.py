@@ -9,6 +9,8 @@ from shells import new_shell
 from test_errors import refusal
 
 from nbpeft import magics, session
+from nbpeft.background.job import Job
+from nbpeft.background.queue import Queue
 from nbpeft.config import NbPeft
 from nbpeft.magics.completion import Completer, kind_and_help
 from nbpeft.magics.cursor import Cursor, locate
@@ -136,6 +138,9 @@ def tab(tiny_pair, monkeypatch, working_folder):
     record = Record("pirate", 1, "lora", "sft", "", 1, 1, metrics={"loss": 0.25})
     for _ in range(2):
         session.Session().shelf.put(record, lambda folder: (folder / "a").touch())
+    waiting = Queue()
+    waiting.add(Job("tuning", "model", None, waiting))
+    monkeypatch.setattr("nbpeft.background.listing.queue", waiting)
     completer = Completer(MAGICS, variables)
 
     def offered(cell):
@@ -201,6 +206,11 @@ def tab(tiny_pair, monkeypatch, working_folder):
         ("%%peft_fit p\nlear|", ["learning_rate: "]),
         ("%%finetune p --fit |", ["check", "off"]),
         ("%%finetune p\nauto: |", ["true", "false"]),
+        ("%peft_jobs |", ["--wait", "--stop"]),
+        ("%peft_jobs --wait |", ["tuning", "--stop"]),
+        ("%peft_jobs --stop |", ["tuning", "all", "--wait"]),
+        ("%peft_jobs --stop tuning |", ["--wait"]),
+        ("%%finetune p --backg|", ["--background"]),
         ("%peft_memory |", VARIABLES),
         ("%peft_memory model to|", ["tokenizer"]),
         ("%peft_memory model --f|", ["--free"]),
@@ -305,7 +315,7 @@ def test_a_flag_takes_a_value_where_its_help_shows_one():
     flags = flags_of(MAGICS["peft_attach"])
     assert {w for w, flag in flags.items() if not flag.value} == {"none", "in_place", "dry_run"}
     switches = {word for word, flag in flags_of(MAGICS["finetune"]).items() if not flag.value}
-    assert switches == {"in_place", "attach", "auto", "resume", "dry_run"}
+    assert switches == {"in_place", "attach", "auto", "background", "form", "resume", "dry_run"}
 
 
 # As IPython has it

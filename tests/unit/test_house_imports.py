@@ -28,6 +28,7 @@ LAYERS = (
         "writing",
     },
     {
+        "beside",
         "guard",
         "generating",
         "mounts",
@@ -74,7 +75,7 @@ LAYERS = (
         "upkeep",
         "variables",
     },
-    {"views", "magics", "api", "forms"},
+    {"views", "magics", "api", "background", "forms"},
 )
 # The four questions are answered apart (DESIGN). A type of another's contract may be named for
 # the type checker, `nbpeft.methods.Method` say; one of its entries may not.

@@ -11,7 +11,14 @@ from nbpeft.places import places
 from nbpeft.request import options
 
 CELL = {"finetune", "peft_attach", "peft_compare", "peft_fit", "peft_rate"}
-LINE = CELL | {"peft_adapters", "peft_data", "peft_export", "peft_memory", "peft_merge"}
+LINE = CELL | {
+    "peft_adapters",
+    "peft_data",
+    "peft_export",
+    "peft_jobs",
+    "peft_memory",
+    "peft_merge",
+}
 
 
 @pytest.fixture
@@ -132,6 +139,10 @@ def test_a_setting_of_the_wrong_kind_leaves_the_old_one(shell, value):
         ("%peft_fit --data x --rnak 3", "There is no setting 'rnak'"),
         ("%%peft_fit p --fit maybe\nrank: 3", "fit can't be 'maybe'"),
         ("%peft_fit a b", "'a'"),
+        ("%peft_jobs p", "%peft_jobs --wait p"),
+        ("%peft_jobs --stop", "wants a NAME, or all"),
+        ("%peft_jobs --stop nosuch", "no background run 'nosuch'"),
+        ("%peft_jobs --wiat", "Did you mean --wait"),
         ("%peft_memory model", "%peft_memory model --free"),
         ("%peft_memory --fre", "Did you mean --free"),
         ("%peft_memory nosuch --free", "no variable 'nosuch'"),
