@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import nbformat
 import pytest
@@ -59,6 +60,10 @@ def test_filled_in_run_and_inserted(form):
     outputs = lab.panel.locator(".jp-Cell").nth(1).locator("img[src^='data:image/png']")
     expect(outputs.first).to_be_visible()
     lab.screenshot("form-run")
+    press(lab, "Show code")
+    code = lab.panel.locator("textarea")
+    expect(code).to_have_value(re.compile("^.*from trl import SFTConfig, SFTTrainer", re.DOTALL))
+    lab.screenshot("form-code")
     press(lab, "Insert cell")
     inserted = "jupyterapp.shell.currentWidget.content.widgets[2]?.model.sharedModel.getSource()"
     lab.page.wait_for_function(f"{inserted} !== undefined")

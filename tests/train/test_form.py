@@ -191,6 +191,21 @@ def test_run_is_the_run_of_the_cell_that_it_inserts(open_form, events):
     assert nbpeft.adapters()["a"].request == nbpeft.adapters()["a@1"].request
 
 
+def test_show_code_is_the_script_of_that_run(open_form):
+    form = open_form()
+    press(form, open_form, "code")
+    script = nbpeft.show_code("a", model="model", tokenizer="tokenizer", **SMALL)
+    assert form.ways_out.text.value == script.text != ""
+    compile(script.text, "script", "exec")
+    type_(form, open_form, method="bottleneck")
+    press(form, open_form, "code")
+    assert form.ways_out.text.value == ""
+    assert "bottleneck adapters are nbpeft's own" in text(form.ways_out.said)
+    type_(form, open_form, data="nothing_such")
+    press(form, open_form, "code")
+    assert "nothing_such" in text(form.ways_out.said)
+
+
 def test_a_run_that_fails_leaves_the_form_as_it_is(open_form, events, monkeypatch):
     form = open_form()
     monkeypatch.setattr(form.ways_out, "_run", lambda *_: 1 / 0)
