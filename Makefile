@@ -9,6 +9,7 @@ READY := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt tools/*.sh | 
 COLAB_READY := $(COLAB)/.ready-$(shell cat pyproject.toml constraints-colab.txt tools/*.sh | cksum | cut -d' ' -f1)
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+PICTURES  := one-cell form live comparison panel
 SUITES    := unit train notebooks browser colab binder
 
 # Small matrices: two threads at most, and none of them spinning while it waits.
@@ -18,7 +19,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tiny model gains less from a second thread than the tests from a second process.
 PARALLEL = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help venv demo lab labextension test $(SUITES:%=test-%) check bench bench-fit bench-gpu clean
+.PHONY: help venv demo lab labextension test pictures $(SUITES:%=test-%) check bench bench-fit bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +71,9 @@ test-notebooks: venv ## every notebook run again, its outputs compared (nbval), 
 
 test-browser: venv ## the quickstart in a real JupyterLab in Chromium; screenshots in build/screenshots
 	@$(PY) -m pytest -q tests/browser
+
+pictures: test-browser ## take the README's pictures anew
+	@cp $(PICTURES:%=build/screenshots/%.png) notebooks/pictures/
 
 test-colab: $(COLAB_READY) ## the magics in a kernel with Colab's versions, and every method on them
 	@$(COLAB)/bin/python -m pytest -q tests/colab tests/train/test_mounts.py

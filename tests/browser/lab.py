@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 OPEN, RUN = 60_000, 120_000  # milliseconds for a notebook to open, for all its cells to run
 
@@ -90,10 +90,15 @@ class Lab:
         self.page.screenshot(path=self._shots / f"{name}.png", clip=clip)
         self._command("application:toggle-left-area")
 
-    def window(self, name: str, width: int, height: int) -> None:
-        """The page in a window of that size, as build/screenshots/NAME.png."""
+    def window(self, name: str, at: Locator, width: int = 1100, height: int = 440) -> None:
+        """The whole page in a small window, that part of it in view, as build/screenshots/NAME.png.
+
+        Its left area, too.
+        """
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.wait_for_timeout(500)  # Lab lays the cells out anew
+        at.scroll_into_view_if_needed()
+        self.page.wait_for_timeout(300)
         self.page.screenshot(path=self._shots / f"{name}.png")
 
     def _laid_out(self, first: int, last: int) -> dict[str, float]:

@@ -41,7 +41,7 @@ def test_attach_and_compare_and_what_a_new_page_and_a_new_kernel_see(lab, sideba
     heads = lab.panel.locator(".nbpeft-comparison thead th")
     expect(heads).to_have_text(["prompt", "base", "pirate"])
     lab.screenshot("sidebar")
-    lab.window("panel", 1100, 700)
+    lab.window("panel", lab.panel.locator(".nbpeft-comparison"))
     lab.picture("comparison", first=3, last=3)
     lab.save()
 
