@@ -16,8 +16,9 @@ from nbpeft.errors import AdapterError
 from nbpeft.methods._stored import entry
 from nbpeft.rendering import duration
 from nbpeft.session.derived import Derived, is_derived
+from nbpeft.session.loose import Loose
 from nbpeft.session.models import Handle, notebook, rebind, root_of
-from nbpeft.session.names import relabelled, split_label
+from nbpeft.session.names import relabelled
 from nbpeft.session.recipe import Recipe
 from nbpeft.session.record import Record
 from nbpeft.session.shelf import Shelf
@@ -50,8 +51,8 @@ class Session:
 
     def __init__(self) -> None:
         self._handles: list[Handle] = []
-        self._unsaved: dict[str, Record] = {}
-        self._derived: dict[str, Record] = {}
+        self.unsaved = Loose()
+        self._derived = Loose()
         self._folders: dict[str, Path] = {}
 
     @property
@@ -104,7 +105,7 @@ class Session:
         adopted = [
             self._adopted(handle, name) for handle in self._handles for name in handle.adopted
         ]
-        return shelf.records() + list(self._unsaved.values()) + adopted
+        return shelf.records() + list(self.unsaved) + adopted
 
     def record(self, handle: Handle, label: str) -> Record:
         """This model's adapter NAME or NAME@VERSION, or one made of others (see `derived`).
@@ -138,8 +139,9 @@ class Session:
         return record, next(own, None)
 
     def _kept(self, label: str, others: Sequence[str]) -> Record:
-        names = [*others, *(r.name for r in self._unsaved.values())]
-        return self._unsaved_record(label) or self.shelf.get(label, names)
+        names = [*others, *(record.name for record in self.unsaved)]
+        here = self.unsaved.find(label, self.shelf.next_version)
+        return here or self.shelf.get(label, names)
 
     def mount(self, handle: Handle, record: Record, *, in_place: bool = False) -> Mount:
         """The adapter over this model: as it is in memory, else from the shelf."""
@@ -180,7 +182,7 @@ class Session:
         if name is not None:
             return self.keep_unsaved(handle, replace(record, name=name), mount)
         handle.keep(record.label, mount, record.state)
-        self._derived[record.label] = record
+        self._derived.add(record)
         return record
 
     def attach(self, handle: Handle, label: str | None, *, in_place: bool = False) -> Attached:
@@ -227,7 +229,7 @@ class Session:
         from nbpeft.mounts import headed
 
         record = replace(record, version=self.next_version(record.name))
-        self._unsaved[record.label] = record
+        self.unsaved.add(record)
         adapter, head = headed.parted(mount)
         handle.keep(record.label, adapter, record.state)
         if head is not None:
@@ -236,8 +238,8 @@ class Session:
 
     def next_version(self, name: str) -> int:
         """The version that the next adapter under this name gets."""
-        unsaved = [r.version for r in self._unsaved.values() if r.name == name]
-        return max([self.shelf.next_version(name), *(version + 1 for version in unsaved)])
+        here = (record.version + 1 for record in self.unsaved.of(name))
+        return max([self.shelf.next_version(name), *here])
 
     def save(self, handle: Handle, label: str) -> Record:
         """Put an adapter on the shelf that isn't there yet; what is there stays as it is."""
@@ -260,7 +262,7 @@ class Session:
                 lambda folder: whole.save(handle.root, folder),
                 keep=settings().keep_versions,
             )
-        self._unsaved.pop(record.label, None)
+        self.unsaved.drop(record.label)
         handle.heads.pop(record.label, None)
         return saved
 
@@ -278,16 +280,6 @@ class Session:
             handle.attach(attached)
             rebind(notebook(), before, handle.face)
         return kept
-
-    def _unsaved_record(self, label: str) -> Record | None:
-        """NAME (when its newest version isn't on the shelf) or NAME@VERSION."""
-        name, version = split_label(label)
-        found = [r for r in self._unsaved.values() if r.name == name]
-        if version is not None:
-            found = [r for r in found if r.version == version]
-        elif found and max(r.version for r in found) < self.shelf.next_version(name) - 1:
-            found = []
-        return max(found, key=lambda r: r.version, default=None)
 
     def attached(self) -> list[str]:
         """The labels that the models answer as now."""
@@ -332,23 +324,14 @@ class Session:
             total_parameters=handle.total_parameters,
         )
 
-    def unsaved(self, name: str) -> list[Record]:
-        """The versions of an adapter that are in this kernel only."""
-        return [record for record in self._unsaved.values() if record.name == name]
-
     def relabel(self, names: Mapping[str, str]) -> None:
         """Adapters have other names from now on; what is attached stays so."""
 
         def new(label: str) -> str:
             return relabelled(label, names)
 
-        for kept in (self._unsaved, self._derived):
-            records = [
-                replace(r, name=new(r.name), parent=r.parent and new(r.parent))
-                for r in kept.values()
-            ]
-            kept.clear()
-            kept.update((record.label, record) for record in records)
+        self.unsaved.relabel(new)
+        self._derived.relabel(new)
         for handle in self._handles:
             handle.relabel(new)
 
@@ -356,8 +339,8 @@ class Session:
         """Drop what is gone for good, nothing of it attached; whether any was in memory."""
         held = False
         for label in labels:
-            self._unsaved.pop(label, None)
-            self._derived.pop(label, None)
+            self.unsaved.drop(label)
+            self._derived.drop(label)
             for handle in self._handles:
                 handle.heads.pop(label, None)
                 held |= handle.mounts.pop(label, None) is not None
@@ -383,7 +366,9 @@ class Session:
         """
         if handle.turn.is_others:
             return set()
-        shelved = {record.label for record in self.shelf.records()} - set(self._unsaved)
+        shelved = {record.label for record in self.shelf.records()} - {
+            record.label for record in self.unsaved
+        }
         return shelved & set(handle.mounts) - {handle.attached, *handle.adopted}
 
     def _drop_pruned(self, handle: Handle, name: str) -> None:

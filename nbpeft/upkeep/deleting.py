@@ -22,13 +22,13 @@ def delete(session: Session, label: str) -> list[str]:
             then.
     """
     name, version = own(session, label, "deleted")
-    kept = [r.label for r in (*session.shelf.records(), *session.unsaved(name))]
+    kept = [r.label for r in (*session.shelf.records(), *session.unsaved.of(name))]
     held = [label for handle in session.handles for label in handle.mounts.keys() - handle.adopted]
     gone = [label for label in dict.fromkeys([*kept, *held]) if _is_of(label, name, version)]
     attached = set(gone) & set(session.attached())
     if attached:
         raise AdapterError(f"{min(attached)} is attached; detach it first: %peft_attach --none.")
-    here_only = version is not None and version in {r.version for r in session.unsaved(name)}
+    here_only = version is not None and version in {r.version for r in session.unsaved.of(name)}
     if not here_only and not is_free(session.shelf, name):
         delete_on_shelf(session.shelf, name, version)
     if session.forget(gone):

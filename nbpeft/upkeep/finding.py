@@ -30,7 +30,7 @@ def own(session: Session, label: str, what: str) -> tuple[str, int | None]:
             f"it a name first: %peft_attach {quoted(label)[1:-1]} --as NAME."
         )
     name, version = split_label(label)
-    here = [r for r in session.unsaved(name) if version in (None, r.version)]
+    here = [r for r in session.unsaved.of(name) if version in (None, r.version)]
     if not here and (version is not None or session.shelf.unfinished(name) is None):
         others = [*adopted(session), *(r.name for r in session.records())]
         session.shelf.get(label, others)  # says what there is
