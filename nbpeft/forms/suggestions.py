@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nbpeft import session
-from nbpeft.magics.glance import Offer, adapters, models, rows, tokenizers
+from nbpeft.listing.glance import Offer, adapters, models, rows, tokenizers
 
 
 def suggestions(variables: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import IPython
 
+from nbpeft.listing.glance import Offer
 from nbpeft.magics.cursor import locate
-from nbpeft.magics.glance import Offer
 from nbpeft.magics.offers import flags_of, offers
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from nbpeft.attaching.loading import is_address
 from nbpeft.background.listing import ALL, jobs
 from nbpeft.cells import CONTEXT, OTHER
 from nbpeft.comparison.baselines import WITH_CONTEXT
+from nbpeft.listing.glance import Offer, adapters, folders, named
 from nbpeft.magics.cursor import RUNS, Cursor
-from nbpeft.magics.glance import Offer, adapters, folders, named
 from nbpeft.magics.values import fields_of, fitting, starting, values
 from nbpeft.request import options, typed
 from nbpeft.session.derived import SUM

@@ -15,8 +15,7 @@ from nbpeft import session
 from nbpeft.cells import usual
 from nbpeft.coerce import choices
 from nbpeft.data.hosting.request import Hosted
-from nbpeft.magics.cursor import RUNS, Cursor
-from nbpeft.magics.glance import (
+from nbpeft.listing.glance import (
     Offer,
     adapters,
     columns,
@@ -28,6 +27,7 @@ from nbpeft.magics.glance import (
     rows,
     tokenizers,
 )
+from nbpeft.magics.cursor import RUNS, Cursor
 from nbpeft.merging.request import Into, MergeRequest
 from nbpeft.methods import methods
 from nbpeft.methods._peft import NAMING

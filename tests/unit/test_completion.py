@@ -12,9 +12,9 @@ from nbpeft import magics, session
 from nbpeft.background.job import Job
 from nbpeft.background.queue import Queue
 from nbpeft.config import NbPeft
+from nbpeft.listing.glance import Offer
 from nbpeft.magics.completion import Completer, kind_and_help
 from nbpeft.magics.cursor import Cursor, locate
-from nbpeft.magics.glance import Offer
 from nbpeft.magics.offers import flags_of
 from nbpeft.methods import methods
 from nbpeft.request import options
