@@ -7,7 +7,9 @@ import re
 
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
 from playwright.sync_api import expect
+from test_live import reopened
 
 SETUP = (
     "%load_ext nbpeft\nimport nbpeft\nmodel, tokenizer = nbpeft.load_tiny()\n"
@@ -78,3 +80,16 @@ def test_filled_in_run_and_inserted(form):
     assert one["metrics"]["loss"] == pytest.approx(other["metrics"]["loss"], abs=1e-5)
     assert one["request"] == other["request"]
     assert lab.errors() == []
+
+    # What is left of it when its kernel is gone: a line, and what it ran.
+    lab.save()
+    saved = nbformat.read(lab.folder / "notebook.ipynb", as_version=4)
+    kinds = [kind for output in saved.cells[1].outputs for kind in output.get("data", {})]
+    assert "image/png" in kinds
+    page, _ = HTMLExporter(template_name="lab").from_notebook_node(saved)
+    assert "pirate@1 is trained and kept" in page
+    assert "run the cell again" in page
+    assert "displaying widget" not in page
+    reopened(lab, saved, "saved.ipynb")
+    expect(lab.panel.get_by_text("run the cell again")).to_be_visible()
+    expect(lab.panel).not_to_contain_text("displaying widget")
