@@ -175,7 +175,7 @@ def look_over(request: Request, bindings: Bindings) -> None:
     Fields(method, objective).check(request.fields)
     check_pair(method, objective)
     architecture = architecture_of(root)
-    refuse_model(root, objective, architecture)
+    refuse_kind(root, objective, architecture)
     refuse_signals(request, objective.on(architecture))
     if not ("count" in objective.takes and request.data == WRITTEN):
         data.read_mix(_given(request, bindings), bindings.namespace)
@@ -207,13 +207,18 @@ def _tokenizer(request: Request, bindings: Bindings) -> Any:
 
 def refuse_model(root: nn.Module, objective: Objective, architecture: Architecture) -> None:
     """Refuse a model that the objective doesn't train, or whose weights aren't there."""
-    if architecture not in objective.reads:
-        raise ModelError(_not_trained(root, objective, architecture))
+    refuse_kind(root, objective, architecture)
     if any(p.is_meta for p in root.parameters()):
         raise ModelError(
             "Some of the model's weights are on the meta device (offloaded): they can't be "
             "trained; load it without offloading."
         )
+
+
+def refuse_kind(root: nn.Module, objective: Objective, architecture: Architecture) -> None:
+    """Refuse a model that the objective doesn't train."""
+    if architecture not in objective.reads:
+        raise ModelError(_not_trained(root, objective, architecture))
 
 
 def _not_trained(root: nn.Module, objective: Objective, architecture: Architecture) -> str:

@@ -88,7 +88,7 @@ def describe(name: str, *, model: Any = None, tokenizer: Any = None) -> Descript
     session = current()
     if model is None:
         _meet_models()
-    else:
+    elif not session.is_in_use(model):
         handle_of(model)
     record, handle = session.find(name)
     free = None if handle is None or handle.turn.is_others else handle

@@ -33,6 +33,8 @@ from nbpeft.events import Finished, Noted, Started
 from nbpeft.magics.finetune import finetune
 from nbpeft.magics.jobs import peft_jobs
 from nbpeft.places import watch
+from nbpeft.prepare import Bindings, look_over, prepare
+from nbpeft.request import Request
 
 SECONDS = 120
 
@@ -343,6 +345,7 @@ def test_a_model_that_a_run_asks_for_is_the_run_s_until_it_is_over(tune):
 
 
 def test_the_user_s_own_warnings_environment_and_trainers_go_on_meanwhile(tune, held, monkeypatch):
+    AcceleratorState._reset_state(reset_partial_state=True)  # of whatever ran before
     with held(at=1) as it:
         job = behind(tune, "back", max_steps=2)
         assert it.reached.wait(SECONDS)
@@ -420,3 +423,12 @@ def test_as_a_magic(tune, held, monkeypatch):
         with pytest.raises(nbpeft.Stopped):
             peft_jobs("--wait one")
     assert [job.state for job in nbpeft.jobs()] == ["stopped", "stopped"]
+
+
+def test_a_run_may_wait_while_another_counts_its_adapter_on_the_meta_device(tune, chats):
+    tune.model.extra = torch.nn.Parameter(torch.empty(1, device="meta"))
+    request = Request("next", max_steps=1)
+    bindings = Bindings(model=tune.model, tokenizer=tune.tokenizer, data=chats)
+    look_over(request, bindings)
+    with pytest.raises(nbpeft.NbPeftError, match="meta device"):
+        prepare(request, nbpeft.session.current(), bindings)
