@@ -31,14 +31,13 @@ EACH = (
     "lora", "ia3", "ln", "adalora", "prompt", "ptuning", "prefix", "ptuning-v2", "full",
     "last-layers", "bitfit",
 )  # fmt: skip
-PAIRS = [
-    *((method, "sft") for method in EACH),
-    *((method, "text") for method in ("lora", "adalora", "prompt", "full")),
-    *((method, o) for method in ("lora", "prefix", "full") for o in ("dpo", "kto")),
-    *((method, o) for method in ("lora", "last-layers") for o in ("cpo", "orpo")),
-    *((method, o) for method in ("lora", "ia3", "last-layers") for o in ("reward", "classify")),
-]
-"""Every method and every objective, and of their pairs those that scripts write in another way."""
+SOFT = ("prompt", "ptuning", "prefix", "ptuning-v2")
+OWN = {
+    **{(m, o): "soft prompts" for m in SOFT for o in ("cpo", "orpo", "reward", "classify")},
+    **{("adalora", o): "adalora" for o in DATA if o != "text"},
+}
+"""Pairs that the libraries don't have, and a word of the reason."""
+PAIRS = [(m, o) for o in ("sft", *DATA) for m in EACH if (m, o) not in OWN]
 
 
 @pytest.fixture
@@ -91,6 +90,15 @@ def trained(script, tune, **space):
 @pytest.mark.parametrize(("method", "objective"), PAIRS)
 def test_a_script_trains_to_the_same_losses(beside, method, objective):
     beside(method, objective)
+
+
+@pytest.mark.parametrize(("method", "objective"), OWN)
+def test_what_the_libraries_do_not_have_is_said(tune, method, objective):
+    words = {"method": method, "objective": objective, "max_steps": 3, "eval": 8}
+    asked = {**words, "model": tune.model, "tokenizer": tune.tokenizer}
+    script = nbpeft.show_code("plain", f"tiny:{DATA[objective]}", **asked)
+    assert not script.text
+    assert OWN[method, objective] in script.own[0]
 
 
 PLAIN_CHATML = (
