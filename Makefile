@@ -70,7 +70,7 @@ test-notebooks: venv ## every notebook run again, its outputs compared (nbval), 
 	  tests/notebooks $(if $(NOTEBOOKS),build/notebooks)
 
 test-browser: venv ## the quickstart in a real JupyterLab in Chromium; screenshots in build/screenshots
-	@$(PY) -m pytest -q tests/browser
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 2 --dist loadfile tests/browser
 
 pictures: test-browser ## take the README's pictures anew
 	@cp $(PICTURES:%=build/screenshots/%.png) notebooks/pictures/
