@@ -93,3 +93,20 @@ def test_filled_in_run_and_inserted(form):
     reopened(lab, saved, "saved.ipynb")
     expect(lab.panel.get_by_text("run the cell again")).to_be_visible()
     expect(lab.panel).not_to_contain_text("displaying widget")
+
+
+def test_its_run_is_stopped_and_told_of(form):
+    lab = form
+    fill(lab, "name", "long")
+    fill(lab, "data", "chats")
+    fill(lab, "max steps", "4000")
+    expect(lab.panel.get_by_text("free memory")).to_be_visible(timeout=SOON)
+    press(lab, "Run")
+    live = lab.panel.locator(".nbpeft-live")
+    expect(live).to_contain_text(re.compile(r"long: step \d\d"), timeout=60_000)
+    live.get_by_role("button", name="Stop").click()
+    expect(live).to_have_count(0, timeout=10_000)
+    expect(lab.panel.get_by_role("status").filter(has_text="kept")).to_be_visible()
+    expect(lab.panel.get_by_role("button", name="Run", exact=True)).to_be_enabled()
+    (record,) = records(lab)
+    assert record["partial"]
