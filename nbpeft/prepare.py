@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nbpeft import data
 from nbpeft.architectures import Architecture, architecture_of, window_of
+from nbpeft.bindings import Bindings, given, rows_of
 from nbpeft.config import settings as configured
+from nbpeft.data import read_mix
 from nbpeft.defaults import own
-from nbpeft.errors import DataError, ModelError, RequestError
+from nbpeft.errors import ModelError, RequestError
 from nbpeft.guard import process_state_kept
 from nbpeft.heading import trained
 from nbpeft.lineage import check_same_rows, inherited, merged, parent_of, resumed_of
@@ -42,23 +43,6 @@ if TYPE_CHECKING:
 
 WRITTEN = "auto"
 """Data that the model writes itself, for objectives that take a count."""
-
-
-@dataclass(frozen=True)
-class Bindings:
-    """The live objects of a run, beside the request that names them."""
-
-    namespace: Mapping[str, Any] = field(default_factory=dict)
-    """The kernel's variables."""
-    model: Any = None
-    tokenizer: Any = None
-    data: Any = None
-    """Rows that have no name: inline rows of a cell, an object given in Python."""
-    eval: Any = None
-    signals: Mapping[str, Any] = field(default_factory=dict)
-    """Option -> what judges, given in Python as an object: a reward, a judge."""
-    remembered: dict[str, Any] | None = None
-    """Rows that were read and tokenized for a like request, for whoever asks again and again."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +103,7 @@ def prepare(request: Request, session: Session, bindings: Bindings) -> Prepared:
         stands = standing(handle, method, chosen.method, state, in_place=request.in_place)
         here = surroundings(request, bindings, session, handle, tokenizer, stands.state, chosen)
         objective = objective.bound(here)
-        rows = _rows(request, bindings, objective, tokenizer, chosen)
+        rows = rows_of(request, bindings, objective, tokenizer, chosen)
         what = trained(method, handle.root, chosen, objective.outputs(rows), parent)
     check_same_rows(resumed, rows)
     steps = what.iterations or steps_of(len(rows.train), chosen.trainer)
@@ -178,7 +162,7 @@ def look_over(request: Request, bindings: Bindings) -> None:
     refuse_kind(root, objective, architecture)
     refuse_signals(request, objective.on(architecture))
     if not ("count" in objective.takes and request.data == WRITTEN):
-        data.read_mix(_given(request, bindings), bindings.namespace)
+        read_mix(given(request, bindings), bindings.namespace)
 
 
 def steps_of(rows: int, trainer: Mapping[str, Any]) -> int:
@@ -261,53 +245,6 @@ def _check_trainer(objective: Objective, chosen: Settings, root: nn.Module) -> N
             raise RequestError(f"The trainer refuses these settings: {reason}") from None
         objective.check(arguments)
         check_optimizer(arguments, device)
-
-
-def _given(request: Request, bindings: Bindings) -> Any:
-    given = bindings.data if bindings.data is not None else request.data
-    if given is None:
-        raise DataError(
-            "There is nothing to learn from: give --data with a variable, a path, tiny:NAME or "
-            "hub:owner/name, or rows under data: in the body."
-        )
-    return given
-
-
-def _rows(
-    request: Request, bindings: Bindings, objective: Objective, tokenizer: Any, chosen: Settings
-) -> Rows:
-    given = _given(request, bindings)
-    held_out = bindings.eval if bindings.eval is not None else request.eval
-    known = {} if bindings.remembered is None else bindings.remembered
-    key = _followed(request, bindings, objective, tokenizer, chosen)
-    if key not in known:
-        if held_out is not None and not isinstance(held_out, int | float):
-            held_out = data.read_mix(held_out, bindings.namespace)
-        known[key] = objective.rows(
-            data.read_mix(given, bindings.namespace),
-            tokenizer,
-            columns=request.columns,
-            eval=held_out,
-            max_length=chosen.trainer["max_length"],
-            loss_on=request.loss_on,
-        )
-    return known[key]
-
-
-def _followed(
-    request: Request, bindings: Bindings, objective: Objective, tokenizer: Any, chosen: Settings
-) -> str:
-    """What rows follow from: changes when one of these is given otherwise."""
-    words = {"data", "eval", "columns", "loss_on", "model", "from_", *objective.takes}
-    named = [bindings.namespace.get(str(name)) for name in (request.data, request.eval)]
-    live = [tokenizer, bindings.model, bindings.data, bindings.eval, *named]
-    trainer = {key: value for key, value in chosen.trainer.items() if key not in PACE}
-    told = [sorted((word, repr(getattr(request, word))) for word in words), sorted(trainer.items())]
-    return repr((objective.name, told, [id(value) for value in live]))
-
-
-PACE = {"learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size"}
-"""Fields of the trainer that change how rows are gone through, and not what they are."""
 
 
 def _notes(

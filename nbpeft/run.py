@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbpeft.beside import beside
+from nbpeft.bindings import Bindings
 from nbpeft.closing import finished, stopped, unsaved
 from nbpeft.config import settings as configured
 from nbpeft.errors import Stopped
@@ -25,7 +26,7 @@ from nbpeft.places import Job, Outcome
 from nbpeft.places.budget import seconds_of
 from nbpeft.plan import Plan
 from nbpeft.precision.trap import biases_kept, trainable
-from nbpeft.prepare import Bindings, Prepared
+from nbpeft.prepare import Prepared
 from nbpeft.quiet import quiet
 from nbpeft.recording import record_of
 from nbpeft.request import Request

@@ -15,7 +15,7 @@ from nbpeft.session.session import Session
 from nbpeft.settings import Settings
 
 if TYPE_CHECKING:
-    from nbpeft.prepare import Bindings
+    from nbpeft.bindings import Bindings
 
 
 def refuse_signals(request: Request, objective: Objective) -> None:

@@ -13,6 +13,7 @@ from nbpeft.request import Request
 
 if TYPE_CHECKING:
     from nbpeft.background import Job
+    from nbpeft.bindings import Bindings
     from nbpeft.fitting import Fit
     from nbpeft.run import Run
     from nbpeft.scripts import Script
@@ -32,13 +33,8 @@ def finetune(
     prepared, a `Job` with `.wait()`, `.stop()`, `.state` and `.result`. Raises an error of
     `nbpeft.errors` with one clear line; the model is as it was, whatever happens.
     """
-    from nbpeft.prepare import Bindings
-    from nbpeft.typed import from_call
-
-    named, live = sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
-    words, signals = _signals(words)
-    request = from_call(name, {**words, **named})
-    return execute(request, Bindings(namespace=variables.namespace(), signals=signals, **live))
+    objects = {"data": data, "model": model, "tokenizer": tokenizer, "eval": eval}
+    return execute(*_asked(name, objects, words))
 
 
 def distill(
@@ -56,8 +52,8 @@ def distill(
     Returns and raises as `finetune`. A teacher that is the student itself, another vocabulary, an
     empty context or one that is longer than the model's window are refused before anything begins.
     """
+    from nbpeft.bindings import Bindings
     from nbpeft.cells import distill_call, renamed
-    from nbpeft.prepare import Bindings
 
     given = {
         "context": context, "prompts": prompts, "data": data, "teacher": teacher,
@@ -132,14 +128,8 @@ def fit(
     and what to change where it doesn't fit; it has `.fits`, `.needed` and `.free` (bytes). Raises
     what `finetune` would before it begins, and RunError where the model can't be traced.
     """
-    from nbpeft.prepare import Bindings
-    from nbpeft.typed import from_call
-
-    named, live = sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
-    words, signals = _signals(words)
-    request = from_call(name, {**words, **named})
-    bindings = Bindings(namespace=variables.namespace(), signals=signals, **live)
-    return execute_fit(request, bindings)
+    objects = {"data": data, "model": model, "tokenizer": tokenizer, "eval": eval}
+    return execute_fit(*_asked(name, objects, words))
 
 
 def execute_fit(request: Request, bindings: Any) -> Fit:
@@ -162,14 +152,8 @@ def show_code(
     the text, which is '' where the libraries have nothing that does the same. Raises what
     `finetune` would before it begins.
     """
-    from nbpeft.prepare import Bindings
-    from nbpeft.typed import from_call
-
-    named, live = sorted_out(data=data, model=model, tokenizer=tokenizer, eval=eval)
-    words, signals = _signals(words)
-    request = from_call(name, {**words, **named})
-    bindings = Bindings(namespace=variables.namespace(), signals=signals, **live)
-    return execute_code(request, bindings)
+    objects = {"data": data, "model": model, "tokenizer": tokenizer, "eval": eval}
+    return execute_code(*_asked(name, objects, words))
 
 
 def execute_code(request: Request, bindings: Any) -> Script:
@@ -179,6 +163,19 @@ def execute_code(request: Request, bindings: Any) -> Script:
     from nbpeft.session import current
 
     return script_of(prepare(request, current(), bindings))
+
+
+def _asked(
+    name: str, objects: Mapping[str, Any], words: Mapping[str, Any]
+) -> tuple[Request, Bindings]:
+    """What a call asks for, and the live objects that it was given."""
+    from nbpeft.bindings import Bindings
+    from nbpeft.typed import from_call
+
+    named, live = sorted_out(**objects)
+    words, signals = _signals(words)
+    request = from_call(name, {**words, **named})
+    return request, Bindings(namespace=variables.namespace(), signals=signals, **live)
 
 
 def _signals(words: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,7 +7,8 @@ import re
 from collections.abc import ItemsView, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from nbpeft.prepare import Bindings, model_of
+from nbpeft.bindings import Bindings
+from nbpeft.prepare import model_of
 from nbpeft.request import Request
 from nbpeft.session.models import Found, find_tokenizer
 

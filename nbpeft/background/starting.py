@@ -9,9 +9,10 @@ from nbpeft.background.job import Job
 from nbpeft.background.names import held
 from nbpeft.background.queue import queue
 from nbpeft.beside import beside
+from nbpeft.bindings import Bindings
 from nbpeft.chains import run
 from nbpeft.errors import ModelError, RequestError, Stopped, listed
-from nbpeft.prepare import Bindings, look_over
+from nbpeft.prepare import look_over
 from nbpeft.request import Request
 from nbpeft.session.models import root_of
 from nbpeft.session.session import Session

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from nbpeft.bindings import Bindings
 from nbpeft.chains import stages
 from nbpeft.chains.prompts import STAGE, Asking, prompts
 from nbpeft.chains.staged import Staged, give, seed_of
@@ -14,7 +15,7 @@ from nbpeft.errors import RequestError, Stopped
 from nbpeft.events import Noted, Planned, Tabled
 from nbpeft.objectives import objectives
 from nbpeft.objectives._distill_config import asks
-from nbpeft.prepare import WRITTEN, Bindings, Prepared
+from nbpeft.prepare import WRITTEN, Prepared
 from nbpeft.rendering import bytes_size, count, nats
 from nbpeft.request import Request
 from nbpeft.run import Run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from nbpeft.bindings import Bindings
 from nbpeft.chains.distillation import chain_of, is_chain
 from nbpeft.chains.feedback import FeedbackChain
 from nbpeft.chains.kept import FOLDER, Kept
@@ -13,7 +14,6 @@ from nbpeft.errors import AdapterError
 from nbpeft.events import Events
 from nbpeft.objectives import objectives
 from nbpeft.objectives._chained import Chain
-from nbpeft.prepare import Bindings
 from nbpeft.request import Request
 from nbpeft.run import Run
 from nbpeft.run import run as run_one

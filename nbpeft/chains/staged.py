@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
+from nbpeft.bindings import Bindings
 from nbpeft.chains import stages
 from nbpeft.chains.kept import Kept
 from nbpeft.errors import DataError, Stopped
 from nbpeft.events import Events
-from nbpeft.prepare import Bindings, Prepared, prepare
+from nbpeft.prepare import Prepared, prepare
 from nbpeft.request import Request
 from nbpeft.run import Run
 from nbpeft.run import run as run_one

@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.bindings import Bindings
 from nbpeft.fitting.check import checked, measured, noted
 from nbpeft.fitting.verdict import Fit
-from nbpeft.prepare import Bindings, Prepared, prepare
+from nbpeft.prepare import Prepared, prepare
 from nbpeft.rendering import bytes_size
 from nbpeft.request import Request
 from nbpeft.settings import TRAINER_ALIASES

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from nbpeft.forms.controls import FIRST, Control
+from nbpeft.forms.sights import wrong_html
 from nbpeft.rendering import escape, plain
 from nbpeft.widgets import Later
 
 _DIM = "opacity: 0.75; font-size: 90%; line-height: 1.3"
-_WRONG = "font-weight: bold; border-left: 3px solid #d9534f; padding-left: 0.5em; line-height: 1.3"
 
 
 class Box:
@@ -42,8 +42,7 @@ class Box:
 
     def say(self, problem: str) -> None:
         """The help, and before it what is wrong."""
-        wrong = f'<div role="alert" style="{_WRONG}">{escape(problem)}</div>' if problem else ""
-        page = f'{wrong}<div style="{_DIM}">{escape(self._help)}</div>'
+        page = f'{wrong_html(problem)}<div style="{_DIM}">{escape(self._help)}</div>'
         if self.note.value != page:
             self.note.value = page
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nbpeft import variables, widgets
+from nbpeft.bindings import Bindings
 from nbpeft.forms.controls import controls
 from nbpeft.forms.draft import texts_of, words_of
 from nbpeft.methods import methods
 from nbpeft.objectives import objectives
-from nbpeft.prepare import Bindings
 from nbpeft.request import Request
 from nbpeft.settings import Fields
 

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nbpeft.bindings import Bindings
 from nbpeft.config import settings as configured
 from nbpeft.errors import NbPeftError, RunError
 from nbpeft.methods import methods
 from nbpeft.objectives import objectives
-from nbpeft.prepare import Bindings, Prepared, prepare
+from nbpeft.prepare import Prepared, prepare
 from nbpeft.request import Request
 from nbpeft.settings import Layer, Settings, resolve
 

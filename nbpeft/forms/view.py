@@ -11,6 +11,7 @@ from typing import Any
 
 from IPython.display import display
 
+from nbpeft.bindings import Bindings
 from nbpeft.errors import NbPeftError, RequestError
 from nbpeft.forms.boxes import Boxes
 from nbpeft.forms.controls import Control, Controls, controls
@@ -21,7 +22,6 @@ from nbpeft.forms.suggestions import suggestions
 from nbpeft.forms.ways_out import WaysOut
 from nbpeft.methods import methods
 from nbpeft.objectives import objectives
-from nbpeft.prepare import Bindings
 from nbpeft.rendering import setting_text
 from nbpeft.request import Request
 from nbpeft.session import current

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from nbpeft import page
+from nbpeft.bindings import Bindings
 from nbpeft.errors import NbPeftError, Stopped
 from nbpeft.forms.outlook import Outlook
 from nbpeft.forms.sights import said_html
-from nbpeft.prepare import Bindings
 from nbpeft.request import Request
 from nbpeft.widgets import Cell, Later
 from nbpeft.writing import cell_of

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from nbpeft import api, variables
+from nbpeft.bindings import Bindings
 from nbpeft.cells import CONTEXT, distill_cell
 from nbpeft.forms.door import NAME
 from nbpeft.magics.help import distill_help
-from nbpeft.prepare import Bindings
 from nbpeft.request import Request
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nbpeft import api, variables
+from nbpeft.bindings import Bindings
 from nbpeft.forms.door import NAME
 from nbpeft.magics.help import finetune_help
-from nbpeft.prepare import Bindings
 from nbpeft.request import Request
 from nbpeft.typed import from_cell
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from nbpeft import api, variables
+from nbpeft.bindings import Bindings
 from nbpeft.fitting import Fit
 from nbpeft.fitting.verdict import UNNAMED
 from nbpeft.magics.help import fit_help
-from nbpeft.prepare import Bindings
 from nbpeft.typed import from_cell
 
 

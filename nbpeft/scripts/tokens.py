@@ -129,12 +129,13 @@ def _by_trl(
         way = _columns(sample, chats=chats)
         if way is None:
             continue
+        made: Sequence[dict[str, Any]] = ()
         # Whatever TRL's preparation may raise over rows that it isn't made for.
         with contextlib.suppress(Exception):
             rows = rows_of(way, sample, None)
             made = asked(sample.tokenizer, rows, dict(words), sample.max_length)
-            if sample.same(made, columns):
-                yield Way(way.steps, way.defined, words, way.imports)
+        if sample.same(made, columns):
+            yield Way(way.steps, way.defined, words, way.imports)
 
 
 TURNS = {

@@ -11,6 +11,30 @@ from playwright.sync_api import Locator, Page, expect
 OPEN, RUN = 60_000, 120_000  # milliseconds for a notebook to open, for all its cells to run
 
 
+READ = ".nbpeft-live strong, .nbpeft-comparison td, .nbpeft-adapter strong, .widget-label"
+"""Texts of nbpeft's own that must be readable in every theme (WCAG 2.2, 1.4.3: 4.5 to 1)."""
+CONTRAST = """selector => {
+    const numbers = colour => (colour.match(/[\\d.]+/g) ?? []).map(Number);
+    const light = colour => {
+        const [r, g, b] = numbers(colour).slice(0, 3).map(part =>
+            part <= 10 ? part / 3294.6 : ((part / 255 + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = node => {
+        for (let it = node; it; it = it.parentElement) {
+            const colour = getComputedStyle(it).backgroundColor;
+            if ((numbers(colour)[3] ?? 1) === 1) return colour;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+    const found = [...document.querySelectorAll(selector)].map(node => {
+        const pair = [light(getComputedStyle(node).color), light(behind(node))];
+        return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    });
+    return Math.min(21, ...found);
+}"""
+
+
 class Lab:
     """JupyterLab in a browser, with one notebook open in a folder of its own."""
 
@@ -80,6 +104,7 @@ class Lab:
                 "data-jp-theme-name", f"JupyterLab {theme}"
             )
             self.page.wait_for_timeout(300)  # colours fade in
+            assert self.page.evaluate(CONTRAST, READ) >= 4.5, f"{theme}: a text is hard to read"
             self.page.screenshot(path=self._shots / f"{name}-{theme.lower()}.png")
         self._command("apputils:change-theme", {"theme": "JupyterLab Light"})
 

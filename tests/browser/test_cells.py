@@ -66,6 +66,8 @@ def test_a_form_opens_at_once(empty):
     lab._command("nbpeft:insert-distill-form")
     expect(prompts).to_have_text(["[1]:", "[2]:", "[3]:"], timeout=60_000)
     assert sources(lab) == ["%load_ext nbpeft", "%finetune", "%distill"]
+    expect(lab.panel.get_by_label("name", exact=True)).to_have_count(2)
+    expect(lab.panel.get_by_label("context", exact=True)).to_be_visible()
 
 
 def test_bodies_have_the_colours_of_yaml(lab):

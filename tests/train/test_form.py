@@ -17,8 +17,8 @@ from written import EVIL, read
 
 import nbpeft
 from nbpeft import api, page, variables, widgets
+from nbpeft.bindings import Bindings
 from nbpeft.forms.view import View
-from nbpeft.prepare import Bindings
 from nbpeft.request import Request
 from nbpeft.writing import cell_of
 

@@ -29,11 +29,12 @@ from nbpeft import stop
 from nbpeft.background import queue as queues
 from nbpeft.background.fence import fenced
 from nbpeft.background.job import Job
+from nbpeft.bindings import Bindings
 from nbpeft.events import Finished, Noted, Started
 from nbpeft.magics.finetune import finetune
 from nbpeft.magics.jobs import peft_jobs
 from nbpeft.places import watch
-from nbpeft.prepare import Bindings, look_over, prepare
+from nbpeft.prepare import look_over, prepare
 from nbpeft.request import Request
 
 SECONDS = 120

@@ -258,3 +258,9 @@ def test_a_script_runs_as_it_stands(tune, tmp_path):
     assert (tmp_path / "a" / "adapter_model.safetensors").is_file()
     ours = [line for line in script.text.splitlines() if str(tmp_path) not in line]
     assert max(map(len, ours)) <= 100
+
+
+def test_a_column_cannot_break_out(beside):
+    name = "q\"]; raise SystemExit('out')  # '\n"
+    rows = [{name: row["prompt"], "a": row["completion"]} for row in STRINGS]
+    beside(data=rows, columns={"prompt": name, "completion": "a"}, eval=2, max_steps=2)

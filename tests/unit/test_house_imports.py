@@ -53,6 +53,7 @@ LAYERS = (
         "tiny",
     },
     {
+        "bindings",
         "chains",
         "defaults",
         "prepare",
