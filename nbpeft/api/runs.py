@@ -99,7 +99,7 @@ def open_form(
     """
     from nbpeft.forms import show
 
-    show(dataclasses.replace(request, form=False), execute, rows=rows, live=live)
+    show(dataclasses.replace(request, form=False), execute, execute_code, rows=rows, live=live)
 
 
 def execute(request: Request, bindings: Any) -> Run | Job:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbpeft import variables, widgets
 from nbpeft.bindings import Bindings
@@ -13,6 +13,9 @@ from nbpeft.methods import methods
 from nbpeft.objectives import objectives
 from nbpeft.request import Request
 from nbpeft.settings import Fields
+
+if TYPE_CHECKING:
+    from nbpeft.scripts import Script
 
 NAME = "tuned"
 """What the adapter is called where nothing is said."""
@@ -25,6 +28,7 @@ NO_NOTEBOOK = (
 def show(
     request: Request,
     run: Callable[[Request, Bindings], Any],
+    code: Callable[[Request, Bindings], Script],
     *,
     rows: Sequence[Any] | None = None,
     live: Mapping[str, Any] | None = None,
@@ -34,6 +38,7 @@ def show(
     Args:
         request: what stands in the fields at first.
         run: runs a request.
+        code: writes it as a plain script.
         rows: inline rows of a cell.
         live: objects given in Python that have no name.
 
@@ -56,4 +61,4 @@ def show(
     def bindings() -> Bindings:
         return Bindings(namespace=variables.namespace(), **{"data": rows, **(live or {})})
 
-    View(given, bindings, later=later, cell=widgets.this_cell(), run=run).show()
+    View(given, bindings, later=later, cell=widgets.this_cell(), run=run, code=code).show()

@@ -7,7 +7,7 @@ notebook that is opened later has no form: what it ran stands below it, as below
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
@@ -28,6 +28,9 @@ from nbpeft.session import current
 from nbpeft.settings import Fields
 from nbpeft.widgets import GONE, MIME, Cell, Later, view_of
 
+if TYPE_CHECKING:
+    from nbpeft.scripts import Script
+
 FOLDS = ("More options of nbpeft", "Fields of the method", "Fields of the trainer")
 
 
@@ -42,6 +45,7 @@ class View:
         later: Later,
         cell: Cell,
         run: Callable[[Request, Bindings], Any],
+        code: Callable[[Request, Bindings], Script],
     ) -> None:
         import ipywidgets as widgets
 
@@ -59,14 +63,16 @@ class View:
         for place, title in enumerate(FOLDS):
             self.folds.set_title(place, title)
         self.folds.observe(lambda _: later(self._unfold), "selected_index")
-        self.ways_out = WaysOut(self._asked, bindings=bindings, later=later, cell=cell, run=run)
+        self.ways_out = WaysOut(
+            self._asked, bindings=bindings, later=later, cell=cell, run=run, code=code
+        )
         self.box = widgets.VBox(
             [
                 widgets.HTML(head_html()), self._first, self._matter, self.folds, self.problem,
                 self.figures, self.rows, *self.ways_out.widgets,
             ]
         )  # fmt: skip
-        self._fields = self._arranged()
+        self._fields: Controls
         self.changed()
 
     def show(self) -> None:
@@ -84,12 +90,12 @@ class View:
             self._waiting = True
             self._later(self._foresee)
 
-    def _asked(self) -> Outlook:
+    def _asked(self) -> Request:
         """What the fields ask for. RequestError where one of them can't be read."""
         request, problems = self._read()
         if request is None:
             raise RequestError("; ".join(dict.fromkeys(problems.values())))
-        return self._outlook or self._looker.outlook(request)
+        return request
 
     def _read(self) -> tuple[Request | None, dict[str, str]]:
         words = {control.word: self.boxes.text(control.word) for control in self._fields}

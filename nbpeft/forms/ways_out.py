@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbpeft import page
 from nbpeft.bindings import Bindings
 from nbpeft.errors import NbPeftError, Stopped
-from nbpeft.forms.outlook import Outlook
 from nbpeft.forms.sights import said_html
 from nbpeft.request import Request
 from nbpeft.widgets import Cell, Later
 from nbpeft.writing import cell_of
+
+if TYPE_CHECKING:
+    from nbpeft.scripts import Script
 
 MOST_LINES = 40
 
@@ -22,17 +24,18 @@ class WaysOut:
 
     def __init__(
         self,
-        asked: Callable[[], Outlook],
+        asked: Callable[[], Request],
         *,
         bindings: Callable[[], Bindings],
         later: Later,
         cell: Cell,
         run: Callable[[Request, Bindings], Any],
+        code: Callable[[Request, Bindings], Script],
     ) -> None:
         import ipywidgets as widgets
 
         self._asked, self._bindings, self._later = asked, bindings, later
-        self._cell, self._run = cell, run
+        self._cell, self._run, self._code = cell, run, code
         self.said = widgets.HTML()
         self.text = widgets.Textarea(layout=widgets.Layout(width="100%", display="none"))
         self.buttons = {
@@ -45,7 +48,7 @@ class WaysOut:
 
     def run(self) -> None:
         """The run, here: what it shows comes below the form."""
-        request = self._asked().request
+        request = self._asked()
         self._give(f"{request.name} runs; it is shown below.")
         with self._cell():
             self._run(request, self._bindings())
@@ -56,7 +59,7 @@ class WaysOut:
 
     def insert(self) -> None:
         """The equal cell, below the form's; where no page inserts it, to be copied."""
-        cell = cell_of(self._asked().request, self._bindings().data)
+        cell = cell_of(self._asked(), self._bindings().data)
         if page.insert(cell, below=self._cell.name):
             self._give("The cell stands below.")
         else:
@@ -64,13 +67,7 @@ class WaysOut:
 
     def show_code(self) -> None:
         """The plain script."""
-        from nbpeft.scripts import script_of
-
-        outlook = self._asked()
-        if outlook.ready is None:
-            assert outlook.problem is not None
-            raise outlook.problem
-        script = script_of(outlook.ready)
+        script = self._code(self._asked(), self._bindings())
         lines = [*script.own, *(["The same without nbpeft:"] if script.text else [])]
         self._give("\n".join(lines), script.text)
 
@@ -82,7 +79,7 @@ class WaysOut:
             act()
         except (NbPeftError, Stopped) as error:
             self._give(str(error))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  shown below the buttons
             self._give(f"{type(error).__name__}: {error}")
         finally:
             for button in self.buttons.values():

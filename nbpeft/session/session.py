@@ -366,9 +366,7 @@ class Session:
         """
         if handle.turn.is_others:
             return set()
-        shelved = {record.label for record in self.shelf.records()} - {
-            record.label for record in self.unsaved
-        }
+        shelved = {record.label for record in self.shelf.records()} - self.unsaved.labels
         return shelved & set(handle.mounts) - {handle.attached, *handle.adopted}
 
     def _drop_pruned(self, handle: Handle, name: str) -> None:

@@ -204,6 +204,10 @@ def test_show_code_is_the_script_of_that_run(open_form):
     type_(form, open_form, data="nothing_such")
     press(form, open_form, "code")
     assert "nothing_such" in text(form.ways_out.said)
+    type_(form, open_form, data="chats", method="lora")
+    open_form.names["chats"] = []  # and no field is changed
+    press(form, open_form, "code")
+    assert form.ways_out.text.value == "", "rows are looked at as they are when it is pressed"
 
 
 def test_a_run_that_fails_leaves_the_form_as_it_is(open_form, events, monkeypatch):
